@@ -301,7 +301,8 @@ class GPT(nn.Module):
         words = [self.words[i] if self.words else str(i) for i in ids[0].tolist()]
         weights = torch.stack([layer[0] for layer in maps]).detach().cpu()
         titles = [
-            [f"L{n + 1}H{h + 1}" for h in range(len(w))] for n, w in enumerate(maps[0])
+            [f"L{layer + 1}H{head + 1}" for head in range(self.config.n_head)]
+            for layer in range(self.config.n_layer)
         ]
         utils.show(utils.head_grid(weights, words, titles), "figures/debug.png")
 

@@ -125,14 +125,25 @@ IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
 # -------------------------------------------------------------- the language: grammar
 
-SYNTACTIC = ("determiner", "subject", "conjunction")
-SEMANTIC = ("adjective", "verb", "object")
+# Every relation of the language, by the name it has here, as a person reads it.
+SYNTACTIC = {
+    "determiner": "determiner → noun",
+    "subject": "subject → verb",
+    "conjunction": "conjunction → verb",
+}
+SEMANTIC = {
+    "adjective": "adjective → noun",
+    "verb": "verb → object",
+    "object": "subject → object",
+}
+RELATIONS = SYNTACTIC | SEMANTIC
 
 
 class Relation(NamedTuple):
     """In row `row`, the word at `source` settles which word comes next.
 
     `wrong` are the words that would be right, were the word at `source` another one.
+    Where source and row are the same, the word settles it itself: no looking back.
     """
 
     name: str
@@ -209,7 +220,7 @@ def clause(speaker):
     other_form = form(verb, 1 - number)
     if unmarked and by_determiner:
         relate("determiner", determiner, (other_form,))
-    if far and not unmarked:
+    if not unmarked:
         relate("subject", subject, (other_form,))
     if adjective:
         others = set(ADJECTIVES.values()) - {verb}
@@ -362,31 +373,53 @@ class Replay(Speaker):
 
     def say(self, word):
         at = super().say(word)
-        if at >= len(self.prefix) or word != self.prefix[at]:
+        if at >= len(self.prefix):
+            raise Stop
+        if word != self.prefix[at]:
+            self.words.pop()
             raise Stop
         return at
 
 
-@lru_cache(maxsize=4096)
-def next_words(prefix):
-    """The exact distribution of the word after `prefix`, a tuple of words from <s>.
-
-    A dict from word to probability; empty where no sentence begins that way. The
-    grammar is run through every choice that agrees with the prefix.
-    """
-    chances, paths = {}, [()]
+def replays(prefix):
+    """Every way in which the grammar says `prefix` and one word more."""
+    paths = [()]
     while paths:
         replay = Replay(prefix, paths.pop())
         try:
             sentence(replay)
         except Stop:
             if len(replay.words) > len(prefix):
-                word = replay.words[-1]
-                chance = chances.get(word, 0.0)
-                chances[word] = chance + math.exp(replay.log_prob)
+                yield replay
         paths += replay.branches
+
+
+@lru_cache(maxsize=4096)
+def next_words(prefix):
+    """The exact distribution of the word after `prefix`, a tuple of words from <s>.
+
+    A dict from word to probability, likeliest first; empty where no sentence begins
+    that way. The grammar is run through every choice that agrees with the prefix.
+    """
+    chances = {}
+    for replay in replays(prefix):
+        word = replay.words[-1]
+        chances[word] = chances.get(word, 0.0) + math.exp(replay.log_prob)
     total = sum(chances.values())
-    return {word: chance / total for word, chance in chances.items()}
+    ranked = sorted(chances, key=chances.get, reverse=True)
+    return {word: chances[word] / total for word in ranked}
+
+
+def relations_of(words):
+    """The relations in `words`, from <s>: a tuple of Relation, in the order of rows.
+
+    Also of the beginning of a sentence; empty where the words are none.
+    """
+    found = {}
+    for replay in replays(tuple(words)):
+        for relation in replay.relations:
+            found.setdefault(relation[:3], relation)
+    return tuple(sorted(found.values(), key=lambda relation: relation.row))
 
 
 def in_language(words):
@@ -703,7 +736,7 @@ class Relations:
             (b, relation)
             for b, s in enumerate(held_out.sentences)
             for relation in s.relations
-            if relation.name == name
+            if relation.name == name and relation.source < relation.row
         ]
         self.name = name
         self.sentence = torch.tensor([b for b, _ in found])  # (n,)
@@ -802,7 +835,7 @@ def measure(model, held_out):
     untrained_maps = untrained(model.config).attention_maps(ids)
 
     roles = []
-    for name in SYNTACTIC + SEMANTIC:
+    for name in RELATIONS:
         r = Relations(held_out, name)
         hits, blank_hits = r.hits(maps).float(), r.hits(untrained_maps).float()
         # Where two heads hit equally often, the one that looks harder.
@@ -835,6 +868,19 @@ def measure(model, held_out):
             )
         )
     return roles
+
+
+IDLE = 0.05  # nats: a head whose removal costs less everywhere has no job
+
+
+def jobs(roles):
+    """What each head turned out to do: for each head the roles in which it is the one
+    that looks best, the best first; an empty list where there are none."""
+    heads = range(len(roles[0].cost))
+    return [
+        sorted((r for r in roles if r.head == head), key=lambda r: -r.cost[head])
+        for head in heads
+    ]
 
 
 def untrained(config, seed=0):
