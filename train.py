@@ -25,7 +25,7 @@ import time
 import zlib
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -179,6 +179,29 @@ def form(verb, number):
     return PLURAL_VERB[verb] if number else verb
 
 
+@cache
+def other_verbs(verb, number):
+    """What other adjectives would have the animal do."""
+    return tuple(
+        form(v, number) for v in dict.fromkeys(ADJECTIVES.values()) if v != verb
+    )
+
+
+@cache
+def other_objects(verb, animal):
+    """What would follow another verb; `animal` is None where two share the verb."""
+    verbs = ("eats", "seeks", *OBJECTS) if animal else OBJECTS
+    return tuple(o for v in verbs if v != verb for o in objects(v, animal))
+
+
+@cache
+def objects_of_others(verb, animal):
+    """What would follow the verb, were the subject another animal."""
+    own = objects(verb, animal)
+    others = [o for a in ANIMALS + UNMARKED for o in objects(verb, a)]
+    return tuple(o for o in others if o not in own)
+
+
 def sentence(speaker):
     """The grammar: one sentence, by one of three patterns."""
     pattern = speaker.choose((clause, pair, plural_pair), (0.80, 0.13, 0.07))
@@ -223,8 +246,7 @@ def clause(speaker):
     if not unmarked:
         relate("subject", subject, (other_form,))
     if adjective:
-        others = set(ADJECTIVES.values()) - {verb}
-        relate("adjective", adjective, (form(v, number) for v in sorted(others)))
+        relate("adjective", adjective, other_verbs(verb, number))
     predicate(speaker, verb, say(form(verb, number)), animal, subject)
 
 
@@ -251,13 +273,9 @@ def predicate(speaker, verb, at, animal=None, subject=None):
     speaker.say("the")
     if len(speaker.words) < 11 and speaker.choose((True, False), (0.35, 0.65)):
         speaker.say(speaker.choose(LATER))
-    verbs = ("eats", "seeks", *OBJECTS) if animal else OBJECTS
-    wrong = [o for v in verbs if v != verb for o in objects(v, animal)]
-    speaker.relate("verb", at, wrong)
+    speaker.relate("verb", at, other_objects(verb, animal))
     if verb not in OBJECTS:
-        own = objects(verb, animal)
-        others = [o for a in ANIMALS + UNMARKED for o in objects(verb, a)]
-        speaker.relate("object", subject, (o for o in others if o not in own))
+        speaker.relate("object", subject, objects_of_others(verb, animal))
     speaker.say(speaker.choose(objects(verb, animal)))
 
 
@@ -281,7 +299,7 @@ def plural_pair(speaker):
     conjunction = two_animals(speaker, first, 1)
     shared = [form(verb, 1) for verb in SHARED_VERBS]
     if speaker.words[conjunction] == "and":
-        speaker.relate("conjunction", conjunction, shared)
+        speaker.relate("conjunction", conjunction, tuple(shared))
         speaker.say("are")
         speaker.say(speaker.choose(TOGETHER))
     else:
@@ -503,7 +521,7 @@ class TrainConfig:
 
     steps: int = 1000  # training steps
     batch_size: int = 128  # sentences in a step
-    learning_rate: float = 0.01  # at its highest, for the matrices and the rest
+    learning_rate: float = 0.02  # at its highest
     sentences: int = 40000  # size of the training corpus
     eval_every: int = 100  # steps between two looks at the held-out loss
     seed: int = 0  # the same seed gives the same weights, bit for bit
@@ -516,7 +534,7 @@ class TrainConfig:
                 raise Mistake(f"{field.name}={value}: it must be 1 or more")
         if not 0 < self.learning_rate < math.inf:
             raise Mistake(
-                f"learning_rate={self.learning_rate}: it must be above 0, such as 0.01"
+                f"learning_rate={self.learning_rate}: it must be above 0, such as 0.02"
             )
 
 
@@ -545,42 +563,34 @@ class HeldOut:
 def optimizers(model, learning_rate):
     """Muon for the matrices inside the blocks, AdamW for all the rest.
 
-    Muon (Jordan et al. 2024) makes a step equally long in every direction of a
-    matrix; on this language it needs far fewer steps than AdamW alone.
+    Muon (Jordan et al. 2024) makes a step equally long in every direction of a matrix;
+    on this language it needs far fewer steps than AdamW alone. Not so for queries and
+    keys: there, ns_steps=0 keeps the gradient's own direction, only scaled to length 1.
+    What a class of words has in common is then learned before what sets its members
+    apart, so that one head looks at all determiners rather than two at half of them.
     """
-    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
-    inside = {id(p) for p in matrices}
+    looking, working = [], []
+    for block in model.blocks:
+        looking += [block.attention.query.weight, block.attention.key.weight]
+    for p in model.blocks.parameters():
+        if p.dim() == 2 and all(p is not q for q in looking):
+            working.append(p)
+    inside = {id(p) for p in looking + working}
     rest = [p for p in model.parameters() if id(p) not in inside]
-    QF = float(os.environ.get("QF", "1"))
-    ALR = float(os.environ.get("ALR", "1"))
-    qs = {id(b.attention.query.weight) for b in model.blocks}
-    learning_rate = 1.0
-    return (
-        torch.optim.Muon(
-            [
-                dict(params=[p for p in matrices if id(p) not in qs], scale=1.0),
-                dict(params=[p for p in matrices if id(p) in qs], scale=QF),
-            ],
-            lr=learning_rate,
-            weight_decay=0.0,
-        ),
-        torch.optim.AdamW(
-            [
-                dict(
-                    params=[p for p in rest if p is not model.position.weight],
-                    scale=ALR,
-                ),
-                dict(
-                    params=[model.position.weight],
-                    scale=ALR * float(os.environ.get("PF", "1")),
-                ),
-            ],
-            lr=learning_rate,
-            betas=(0.9, 0.95),
-            weight_decay=0.0,
-            fused=True,
-        ),
+    muon = torch.optim.Muon(
+        [
+            {"params": looking, "peak": learning_rate, "ns_steps": 0},
+            {"params": working, "peak": learning_rate / 2},
+        ],
+        weight_decay=0.0,
     )
+    adam = torch.optim.AdamW(
+        [{"params": rest, "peak": learning_rate}],
+        betas=(0.9, 0.95),
+        weight_decay=0.0,
+        fused=True,
+    )
+    return muon, adam
 
 
 def schedule(step, steps, warm_up=20):
@@ -645,7 +655,7 @@ def train(config, settings, watch=lambda model, moment: None):
         if not math.isfinite(held):
             raise Mistake(
                 f"at step {step} the loss is no longer a number: "
-                f"learning_rate={settings.learning_rate} is too high, 0.01 works"
+                f"learning_rate={settings.learning_rate} is too high, 0.02 works"
             )
         seconds = time.perf_counter() - start
         watch(model, Moment(step, loss, held, few_floor, seconds))
@@ -660,39 +670,10 @@ def train(config, settings, watch=lambda model, moment: None):
             order = torch.cat([order, torch.randperm(len(ids))])
         batch, order = order[: settings.batch_size], order[settings.batch_size :]
         loss = model(ids[batch], targets[batch])[1]
-        JS = float(os.environ.get("JSD", "0"))
-        EN = float(os.environ.get("ENT", "0"))
-        if JS or EN:
-            x_, maps_ = model.embed_and_attend(ids[batch], True)
-            lg_ = model.norm(x_) @ model.token.weight.T
-            loss = F.cross_entropy(
-                lg_.flatten(0, 1), targets[batch].flatten(), ignore_index=PADDING
-            )
-            keep = targets[batch] != PADDING
-            pen = 0
-            for w in maps_:
-                h = -(w * (w + 1e-9).log()).sum(-1).mean(1)
-                mm = w.mean(1)
-                hm = -(mm * (mm + 1e-9).log()).sum(-1)
-                pen = (
-                    pen + (EN * step / settings.steps * h - JS * (hm - h))[keep].mean()
-                )
-            (loss + pen).backward()
-        else:
-            loss.backward()
+        loss.backward()
         for optimizer in muon_and_adam:
             for group in optimizer.param_groups:
-                group["lr"] = (
-                    group["scale"]
-                    * settings.learning_rate
-                    * (
-                        schedule(step, settings.steps)
-                        if optimizer is not muon_and_adam[0]
-                        else schedule(
-                            step, settings.steps, int(os.environ.get("MW", "20"))
-                        )
-                    )
-                )
+                group["lr"] = group["peak"] * schedule(step, settings.steps)
             optimizer.step()
             optimizer.zero_grad()
     look(settings.steps, loss.item())

@@ -1,7 +1,7 @@
 """Drawing for Toy GPT: arrays and words in, matplotlib axes and figures out.
 
-Nothing here knows a model or a corpus, and nothing calls `plt.show()`: whoever asks
-for a picture owns it. Functions for one picture take `ax=None` and return the axes;
+Nothing here knows a model or a corpus, and nothing but `show` opens a window: whoever
+asks for a picture owns it. Functions for one picture take `ax=None` and return the axes;
 functions for several return the figure. `save` writes a figure and closes it.
 
 Arrays are whatever `np.asarray` takes. T is the number of words. An attention map is
@@ -155,16 +155,20 @@ def head_grid(weights, words, titles, *, mark=None, suptitle=None):
     return figure
 
 
-def compare_grid(rows_of_weights, words, titles, row_titles, *, suptitle=None):
+def compare_grid(
+    rows_of_weights, words, titles, row_titles, *, rows=None, suptitle=None
+):
     """Draw bands of heads one above the other, such as a trained and an untrained model.
 
     rows_of_weights: (n_band, n_head, T, T)
     titles:          [band][head], or [head] where all bands share their titles
     row_titles:      n_band names, written beside the bands
+    rows:            T row labels, `row_labels(words)` by default
     """
     if len(titles) and isinstance(titles[0], str):
         titles = [titles] * len(rows_of_weights)
-    figure, _ = _grid(rows_of_weights, words, titles, row_titles, suptitle=suptitle)
+    labels = {"rows": rows, "suptitle": suptitle}
+    figure, _ = _grid(rows_of_weights, words, titles, row_titles, **labels)
     return figure
 
 
@@ -223,7 +227,17 @@ def _keep_as_backdrop(figure, dpi):
         ax.set_title("", loc="left")
 
 
-def _grid(maps, words, titles, row_titles=None, *, mark=None, suptitle=None, cell=None):
+def _grid(
+    maps,
+    words,
+    titles,
+    row_titles=None,
+    *,
+    rows=None,
+    mark=None,
+    suptitle=None,
+    cell=None,
+):
     """Draw maps (n_row, n_column, T, T) as panels; return the figure and its axes.
 
     The panels use pcolormesh, which seaborn.heatmap is made of: seaborn redraws the
@@ -238,7 +252,7 @@ def _grid(maps, words, titles, row_titles=None, *, mark=None, suptitle=None, cel
     cell = cell or (0.23 if n_column <= 4 else 0.18)
     panel = max(cell * T, 1.1 if cell < 0.18 else 2.1)  # inches; a title needs its room
     fontsize = np.clip(0.62 * 72 * panel / T, 5.5, 8.5)
-    rows = row_labels(words)
+    rows = row_labels(words) if rows is None else rows
     figure, axes = plt.subplots(
         n_row,
         n_column,
@@ -317,6 +331,12 @@ def relation_matrices(top1, nats, relations, heads, *, suptitle=None):
     return figure
 
 
+def ink(background):
+    """The colour of a text that is legible on a colour (r, g, b, …), each in 0..1."""
+    luminance = np.power(background[:3], 2.2) @ (0.21, 0.72, 0.07)
+    return "0.15" if luminance > 0.2 else "w"
+
+
 def matrix(
     values,
     *,
@@ -324,6 +344,9 @@ def matrix(
     title=None,
     caption=None,
     blank=None,
+    rows=None,
+    columns=None,
+    numbers=None,
     vmin=None,
     vmax=None,
     cmap=None,
@@ -333,6 +356,9 @@ def matrix(
     Values of both signs get a diverging map centred on zero, others a sequential one.
     Infinite values, such as masked scores, and cells where `blank` (the same shape) is
     true stay blank. The caption is wrapped under the matrix.
+
+    rows, columns: names in place of counts
+    numbers:       write each value into its cell, in this format, such as ".2f"
     """
     values = np.ma.masked_invalid(np.asarray(values, dtype=float))
     _expect(values.ndim == 2, f"a matrix has 2 dimensions, not {values.ndim}")
@@ -358,8 +384,14 @@ def matrix(
     )
     ax.spines[:].set_visible(False)
     ax.tick_params(labelsize=7, length=2, color=GREY, labelcolor="0.35")
-    for axis in (ax.xaxis, ax.yaxis):
+    for axis, names in ((ax.xaxis, columns), (ax.yaxis, rows)):
         axis.set_major_locator(MaxNLocator(6, integer=True))
+        if names is not None:
+            axis.set_ticks(range(len(names)), names, fontsize=8)
+            axis.set_tick_params(length=0)
+    if numbers:
+        for place, value in np.ma.ndenumerate(values):
+            _number(ax, place, format(value, numbers), image.to_rgba(value))
     bar = ax.figure.colorbar(image, ax=ax, aspect=30, pad=0.03)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=7, length=0)
@@ -410,10 +442,11 @@ def bars(labels, groups, *, ax=None, title=None):
 # --- files and windows ---------------------------------------------------------------
 
 
-def save(figure, path):
+def save(figure, path, close=True):
     """Write a figure as PNG, SVG or PDF by the path's ending, close it, return the path.
 
     The file appears whole or not at all: an older one survives a failing write.
+    `close=False` keeps the figure for a window.
     """
     path = Path(path)
     _expect(
@@ -422,8 +455,22 @@ def save(figure, path):
     )
     with _replacing(path) as draft:
         figure.savefig(draft, dpi=150, bbox_inches="tight", pad_inches=0.15)
-    plt.close(figure)
+    if close:
+        plt.close(figure)
     return path
+
+
+def show(figure, path):
+    """Show a figure without waiting: in a window, or as a file at `path` where there
+    is no screen. It takes the place of the figure shown before under that path."""
+    if not has_screen():
+        print(f"drawn into {save(figure, path)}")
+        return
+    plt.close(str(path))
+    figure.set_label(str(path))
+    figure.canvas.manager.set_window_title(str(path))
+    plt.show(block=False)
+    plt.pause(0.01)  # let the window appear
 
 
 def has_screen():
@@ -487,6 +534,13 @@ def _outline(ax, cells):
         # Not clipped, so that an outline at the edge is as thick as the others.
         style = {"fill": False, "edgecolor": HIGHLIGHT, "lw": 1.8, "clip_on": False}
         ax.add_patch(Rectangle((column, row), 1, 1, zorder=5, **style))
+
+
+def _number(ax, place, text, background):
+    """Write a number into the cell (row, column) of an image."""
+    style = {"ha": "center", "va": "center", "fontsize": 7}
+    text = text if float(text) else text.lstrip("-")  # no "-0.0"
+    ax.text(*place[::-1], text, color=ink(background), **style)
 
 
 def _title(ax, title, fontsize=11, width=None):

@@ -4,3 +4,14 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def default():
+    """The default model, trained once for all tests, and its held-out sentences."""
+    import train
+    from model import GPTConfig
+
+    return train.train(GPTConfig(), train.TrainConfig())

@@ -1,0 +1,384 @@
+"""Measures what the README quotes. Each part prints a table.
+
+    python tests/benchmark.py heads         # five seeds: what every head does (2 min)
+    python tests/benchmark.py experiments   # other shapes of the model (3 min)
+    python tests/benchmark.py speed         # against peers made from PyTorch (4 min)
+    python tests/benchmark.py faults        # damaged files, killed processes (5 min)
+
+A speed is a ratio against a peer that is measured in the same run, alternating; each
+figure is a median.
+"""
+
+import math
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import train  # noqa: E402 (it lies one folder up)
+from model import PADDING, GPT, GPTConfig, causal_mask  # noqa: E402
+
+# ------------------------------------------------------------------------------ heads
+
+
+def trained(config=None, settings=None):
+    """A trained model, its roles, its percent above the floor, and the seconds."""
+    start = time.perf_counter()
+    settings = settings or train.TrainConfig()
+    model, held_out = train.train(config or GPTConfig(), settings)
+    seconds = time.perf_counter() - start
+    loss = train.loss_of(model, held_out.ids, held_out.targets)
+    above = 100 * (loss / held_out.floor() - 1)
+    return model, train.measure(model, held_out), above, seconds
+
+
+def rank(role):
+    """The place of the head among all, by what its removal costs: 1 is the first."""
+    return 1 + sum(cost > role.cost[role.head] for cost in role.cost)
+
+
+def idle_heads(roles):
+    """How many heads can be removed at no cost."""
+    most = [max(costs) for costs in zip(*(role.cost for role in roles))]
+    return sum(cost < train.IDLE for cost in most), min(most)
+
+
+def heads(seeds=range(5)):
+    """Issue by issue, seed by seed: which head serves which relation, and the proof."""
+    for seed in seeds:
+        settings = train.TrainConfig(seed=seed)
+        model, roles, above, seconds = trained(settings=settings)
+        shares = [train.share_in_language(model, temperature=t) for t in (1.0, 0.7)]
+        names = train.head_names(model.config)
+        print(
+            f"\nseed {seed}: {above:.2f}% above the floor, {seconds:.1f} s; in the "
+            f"language {shares[0]:.1%} at temperature 1, {shares[1]:.1%} at 0.7"
+        )
+        print(
+            "  relation             head  top-1  offset  untrained  removal  place  "
+            "decided  over distractors  without the head"
+        )
+        for r in roles:
+            far = f"{r.right_far:16.1%}" if r.right_far == r.right_far else f"{'-':>16}"
+            print(
+                f"  {train.RELATIONS[r.name]:<20} {names[r.head]}  "
+                f"{r.top1[r.head]:5.3f}  {r.offset_top1:6.2f}  {r.untrained_top1:9.2f}  "
+                f"{r.cost[r.head]:7.2f}  {rank(r):5}  {r.right:7.1%}  {far}  "
+                f"{r.right_without:16.1%}"
+            )
+        carriers = {r.name: r.head for r in roles}
+        confirmed = sum(rank(r) <= 2 and r.cost[r.head] >= 0.3 for r in roles)
+        idle, least = idle_heads(roles)
+        print(
+            f"  smallest top-1 {min(r.top1[r.head] for r in roles):.3f}; carried by "
+            f"{len(set(carriers.values()))} heads, determiner and adjective by "
+            f"{'two' if carriers['determiner'] != carriers['adjective'] else 'one'}; "
+            f"confirmed by removal {confirmed} of {len(roles)}; idle heads {idle} "
+            f"(least needed: {least:.2f} nats)",
+            flush=True,
+        )
+
+
+def experiments():
+    """Other shapes, one setting changed at a time, all with seed 0."""
+    changes = [
+        {},
+        *({"n_head": n} for n in (1, 2, 8)),
+        *({"n_layer": n} for n in (2, 3)),
+    ]
+    changes += [{"n_embd": n} for n in (16, 64)]
+    print("  change       parameters  seconds  above the floor  relations ≥ 0.95  idle")
+    for change in changes:
+        model, roles, above, seconds = trained(GPTConfig(**change))
+        good = sum(r.top1[r.head] >= 0.95 for r in roles)
+        name = ", ".join(f"{k} {v}" for k, v in change.items()) or "the default"
+        count = sum(p.numel() for p in model.parameters())
+        print(
+            f"  {name:<12} {count:10,}  {seconds:7.1f}  {above:14.2f}%  "
+            f"{good:10} of {len(roles)}  {idle_heads(roles)[0]:4}",
+            flush=True,
+        )
+
+
+# ------------------------------------------------------------------------------ speed
+
+
+class Peer(nn.Module):
+    """A GPT of the same size from PyTorch's own layers."""
+
+    def __init__(self, config):
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            config.n_embd, config.n_head, 4 * config.n_embd, config.dropout,
+            "gelu", batch_first=True, norm_first=True,
+        )  # fmt: skip
+        self.token = nn.Embedding(config.vocab_size, config.n_embd)
+        self.position = nn.Embedding(config.block_size, config.n_embd)
+        self.layers = nn.TransformerEncoder(
+            layer, config.n_layer, enable_nested_tensor=False
+        )
+        self.norm = nn.LayerNorm(config.n_embd)
+        for table in (self.token, self.position):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def forward(self, ids, targets):
+        T = ids.size(1)
+        x = self.token(ids) + self.position.weight[:T]  # (B, T, n_embd)
+        mask = nn.Transformer.generate_square_subsequent_mask(T)
+        x = self.layers(x, mask=mask, is_causal=True)
+        logits = self.norm(x) @ self.token.weight.T  # (B, T, vocab_size)
+        loss = F.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING
+        )
+        return logits, loss
+
+
+def medians(ours, peer, repeats=7):
+    """The median seconds of two functions, called in turn."""
+    times = ([], [])
+    for i in range(repeats + 1):
+        for function, kept in zip((ours, peer), times):
+            start = time.perf_counter()
+            function()
+            if i:  # the first call of each only warms up
+                kept.append(time.perf_counter() - start)
+    return [statistics.median(kept) for kept in times]
+
+
+def line(what, ours, peer, ratio, bar):
+    """One line of the table of speeds."""
+    print(f"  {what:<38} {ours:>14} {peer:>14} {ratio:>7} {bar:>9}", flush=True)
+
+
+def training_step():
+    """Tokens a second, padding not counted, with the same optimiser for both."""
+    config, settings = GPTConfig(), train.TrainConfig()
+    ids, targets = train.tensors(train.sample(4000, 0), config.block_size)
+
+    def steps(model):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+        model.train()
+
+        def run():
+            for at in range(0, 30 * settings.batch_size, settings.batch_size):
+                part = slice(at, at + settings.batch_size)
+                model(ids[part], targets[part])[1].backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+        return run
+
+    tokens = (targets[: 30 * settings.batch_size] != PADDING).sum().item()
+    ours, peer = medians(steps(GPT(config)), steps(Peer(config)))
+    line(
+        "training step, tokens/s",
+        f"{tokens / ours:,.0f}",
+        f"{tokens / peer:,.0f}",
+        f"{peer / ours:.2f}",
+        "≥ 1.3",
+    )
+
+
+class Reached(Exception):
+    """The loss is within 1% of the floor."""
+
+
+def seconds_to_one_percent(run):
+    """How long a training takes until its held-out loss is 1% above the floor."""
+    start = time.perf_counter()
+
+    def watch(model, moment):
+        if moment.above <= 1:
+            raise Reached
+
+    try:
+        run(watch)
+    except Reached:
+        return time.perf_counter() - start
+    return math.inf
+
+
+def common_recipe(watch, steps=6000, warm_up=100):
+    """What most people start from: AdamW, 1e-3, cosine, batches of 64, two layers."""
+    config = GPTConfig(n_layer=2, n_embd=64)
+    torch.manual_seed(0)
+    model = GPT(config).train()
+    corpus = train.sample(40000, 0)
+    held_out = train.HeldOut(12, seen={s.words for s in corpus})
+    ids, targets = train.tensors(corpus, 12)
+    few, floor = (held_out.ids[:1024], held_out.targets[:1024]), held_out.floor(1024)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1
+    )
+    for step in range(steps):
+        if step % 50 == 0:
+            held = train.loss_of(model, *few)
+            watch(model, train.Moment(step, held, held, floor, 0.0))
+        done = max(0, step - warm_up) / (steps - warm_up)
+        rate = min(1, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * done))
+        optimizer.param_groups[0]["lr"] = 1e-3 * rate
+        batch = torch.randint(len(ids), (64,))
+        model(ids[batch], targets[batch])[1].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def time_to_one_percent(repeats=3):
+    """The default recipe against the common one, shortened so that each just gets there."""
+    settings = train.TrainConfig(eval_every=50)
+    ours, peer = [], []
+    for _ in range(repeats):
+        ours.append(
+            seconds_to_one_percent(lambda w: train.train(GPTConfig(), settings, w))
+        )
+        peer.append(seconds_to_one_percent(common_recipe))
+    a, b = statistics.median(ours), statistics.median(peer)
+    line("time to 1% above the floor, s", f"{a:.1f}", f"{b:.1f}", f"{b / a:.1f}", "≥ 5")
+
+
+@torch.no_grad()
+def maps():
+    """The maps of 1,000 sentences: our heads against nn.MultiheadAttention's."""
+    config = GPTConfig()
+    ours = GPT(config).eval().blocks[0].attention
+    peer = nn.MultiheadAttention(config.n_embd, config.n_head, batch_first=True).eval()
+    x, blocked = torch.randn(1000, 12, config.n_embd), ~causal_mask(12)
+    a, b = medians(
+        lambda: [ours(x, need_weights=True) for _ in range(5)],
+        lambda: [
+            peer(x, x, x, attn_mask=blocked, average_attn_weights=False)
+            for _ in range(5)
+        ],
+        repeats=15,
+    )
+    line(
+        "maps of 1,000 sentences, ms",
+        f"{200 * a:.1f}",
+        f"{200 * b:.1f}",
+        f"{b / a:.2f}",
+        "≥ 1",
+    )
+
+
+def generation():
+    """1,000 sentences in one batch against one at a time."""
+    model, _, _, _ = trained()
+    a, b = medians(
+        lambda: train.generate_many(model, 1000, seed=0),
+        lambda: [train.generate(model, seed=i) for i in range(50)],
+        repeats=5,
+    )
+    many, one = 1000 / a, 50 / b
+    line(
+        "generated sentences/s",
+        f"{many:,.0f}",
+        f"{one:,.0f}",
+        f"{many / one:.0f}",
+        "≥ 20",
+    )
+
+
+def scale_of(kind, T):
+    """Seconds and peak megabytes of one training step, in a process of its own."""
+    code = f"""
+import resource, sys, time, torch
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+import train
+from benchmark import Peer
+from model import GPT, GPTConfig
+train.use_threads()
+config = GPTConfig(vocab_size=100, block_size={T}, n_layer=4, n_embd=256)
+model = {kind}(config).train()
+ids = torch.randint(100, (4, {T}))
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+start, before, times = 0, peak(), []
+for _ in range(4):
+    start = time.perf_counter()
+    model(ids, ids)[1].backward()
+    times.append(time.perf_counter() - start)
+print(sorted(times[1:])[1], peak() - before)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    return [float(number) for number in said.stdout.split()]
+
+
+def exponent(lengths, values):
+    """The slope of a straight line through the points on double logarithmic paper."""
+    x, y = ([math.log(v) for v in row] for row in (lengths, values))
+    return statistics.linear_regression(x, y).slope
+
+
+def scale():
+    """A training step at growing lengths: 4 layers, n_embd 256, batch of 4."""
+    lengths = [64, 128, 256, 512, 1024, 2048]
+    table = {kind: [scale_of(kind, T) for T in lengths] for kind in ("GPT", "Peer")}
+    for T, (seconds, memory), (theirs, their_memory) in zip(lengths, *table.values()):
+        line(
+            f"step at {T} tokens, ms (peak MB)",
+            f"{1000 * seconds:.0f} ({memory:.0f})",
+            f"{1000 * theirs:.0f} ({their_memory:.0f})",
+            f"{theirs / seconds:.2f}",
+            "≥ 1",
+        )
+    for i, what in enumerate(("time", "memory")):
+        ours, peer = ([row[i] for row in rows[2:]] for rows in table.values())
+        line(
+            f"growth of the {what}, exponent",
+            f"{exponent(lengths[2:], ours):.2f}",
+            f"{exponent(lengths[2:], peer):.2f}",
+            "",
+            "1" if what == "memory" else "",
+        )
+
+
+def start_up():
+    """Whole processes, as multiples of `import torch`."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = [sys.executable, str(ROOT / "train.py"), "--steps", "20"]
+        subprocess.run(run, cwd=folder, capture_output=True, check=True)
+
+        def process(*arguments):
+            return lambda: subprocess.run(
+                [sys.executable, *arguments],
+                cwd=folder,
+                capture_output=True,
+                check=True,
+            )
+
+        torch_alone = process("-c", "import torch")
+        begin = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import train"
+        for what, ours, bar in (
+            ("import train, s", process("-c", begin), "≤ 1.2"),
+            ("python example.py, s", process(str(ROOT / "example.py")), "≤ 2.5"),
+        ):
+            a, b = medians(ours, torch_alone, repeats=5)
+            line(what, f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}", bar)
+
+
+def speed():
+    """Every line: this project, the peer, the ratio, and the bar for the ratio."""
+    train.use_threads()
+    line("", "Toy GPT", "peer", "ratio", "bar")
+    for part in (start_up, maps, training_step, generation, scale, time_to_one_percent):
+        part()
+
+
+if __name__ == "__main__":
+    parts = {part.__name__: part for part in (heads, experiments, speed)}
+    if len(sys.argv) != 2 or sys.argv[1] not in parts:
+        sys.exit(f"usage: python tests/benchmark.py {'|'.join(parts)}")
+    parts[sys.argv[1]]()

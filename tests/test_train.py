@@ -1,0 +1,222 @@
+"""Training, the checkpoint, generating, and looking inside."""
+
+import os
+import random
+
+import pytest
+import torch
+
+import train
+from model import GPT, GPTConfig
+from train import HeldOut, Mistake, TrainConfig, generate, generate_many, sample
+
+QUICK = TrainConfig(steps=30, sentences=2000, eval_every=10)
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return train.train(GPTConfig(), QUICK)
+
+
+def test_the_default_model_ends_near_the_floor_and_speaks_the_language(default):
+    model, held_out = default
+    loss = train.loss_of(model, held_out.ids, held_out.targets)
+    assert held_out.floor() <= loss <= 1.005 * held_out.floor()
+    assert train.share_in_language(model, temperature=1.0) >= 0.97
+    assert train.share_in_language(model, temperature=0.7) >= 0.995
+
+
+def test_every_relation_has_a_head_that_beats_its_baselines(default):
+    roles = train.measure(*default)
+    assert [role.name for role in roles] == list(train.RELATIONS)
+    for role in roles:
+        top1 = role.top1[role.head]
+        assert top1 >= 0.95 and top1 > role.untrained_top1 + 0.2
+        assert role.offset_top1 >= 0.8 or top1 >= role.offset_top1 + 0.2
+        assert role.right >= 0.99 and role.first_top1 == 0
+        assert role.count >= 100
+        if role.right_far == role.right_far:  # there are distractors
+            assert role.right_far >= 0.99
+    heads = {role.name: role.head for role in roles}
+    assert len(set(heads.values())) >= 3
+    assert heads["determiner"] != heads["adjective"]
+
+
+def test_an_untrained_model_has_no_job_for_any_head(default):
+    _, held_out = default
+    model = train.untrained(GPTConfig())
+    model.measure_means(held_out.ids, held_out.counts)
+    for role in train.measure(model, held_out):
+        assert role.top1[role.head] < 0.9 and max(role.cost) < 0.05
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(quick):
+    again, _ = train.train(GPTConfig(), QUICK)
+    other, _ = train.train(GPTConfig(), TrainConfig(**{**vars(QUICK), "seed": 1}))
+    state, same, different = (m.state_dict() for m in (quick[0], again, other))
+    assert all(torch.equal(state[name], same[name]) for name in state)
+    assert not torch.equal(state["token.weight"], different["token.weight"])
+
+
+def test_training_tells_how_far_it_is():
+    moments = []
+    train.train(GPTConfig(), QUICK, lambda model, moment: moments.append(moment))
+    assert [m.step for m in moments] == [0, 10, 20, 30]
+    assert moments[-1].held_out < moments[0].held_out
+    assert all(m.held_out > m.floor and m.above > 0 for m in moments)
+
+
+def test_untrained_is_repeatable_and_leaves_the_random_state_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    a, b = train.untrained(GPTConfig()), train.untrained(GPTConfig())
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(a.token.weight, b.token.weight)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"vocab_size": 99}, "100 words: vocab_size=99 is too small"),
+        ({"block_size": 8}, "block_size=8 is too short, 12 would do"),
+    ],
+)
+def test_a_configuration_below_the_language_is_refused_before_training(config, said):
+    with pytest.raises(Mistake, match=said):
+        train.train(GPTConfig(**config), QUICK)
+
+
+def test_a_loss_that_is_no_number_is_noticed():
+    wild = TrainConfig(**{**vars(QUICK), "learning_rate": 1e30})
+    with pytest.raises(Mistake, match="no longer a number.*learning_rate"):
+        train.train(GPTConfig(), wild)
+
+
+def test_inspect_attention_gives_words_and_weights(default):
+    model, _ = default
+    seen = train.inspect_attention(model, "The quick brown fox.")
+    assert seen.words == ["<s>", "the", "quick", "brown", "fox"]
+    assert seen.weights.shape == (1, 4, 5, 5)
+    torch.testing.assert_close(seen.weights.sum(-1), torch.ones(1, 4, 5))
+    assert (seen.weights.triu(1) == 0).all()
+
+
+def test_generating(default):
+    model, _ = default
+    assert generate(model, temperature=0) == generate(model, temperature=0)
+    assert generate(model, seed=3) == generate(model, seed=3)
+    assert generate(model, top_k=1) == generate(model, temperature=0)
+    told = generate(model, "the hungry fox", temperature=0.7, seed=1)
+    assert told.startswith("the hungry fox ") and told.endswith(".")
+    many = generate_many(model, 50, seed=2)
+    assert len(many) == 50 and len({tuple(words) for words in many}) > 30
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"prompt": "the unicorn"}, "unicorn"),
+        ({"temperature": -1}, "temperature=-1"),
+        ({"temperature": float("nan")}, "temperature=nan"),
+        ({"top_k": 0}, "top_k=0"),
+    ],
+)
+def test_generating_refuses_what_makes_no_sense(default, wrong, said):
+    with pytest.raises(Mistake, match=said):
+        generate(default[0], **wrong)
+
+
+def test_what_the_model_expects_is_close_to_the_truth(default):
+    words = train.read("the hungry fox")
+    model, truth = train.expect(default[0], words), train.next_words(tuple(words))
+    assert sum(model.values()) == pytest.approx(1, abs=1e-4)
+    assert max(model, key=model.get) == max(truth, key=truth.get) == "eats"
+    assert model["eats"] == pytest.approx(truth["eats"], abs=0.1)
+
+
+# --- the checkpoint
+
+
+def test_a_checkpoint_comes_back_as_it_was(quick, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    train.save_checkpoint(path, *quick, QUICK)
+    model, held_out = train.load_checkpoint(path)
+    for name, tensor in quick[0].state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor)
+    assert held_out.sentences == quick[1].sentences
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
+
+
+def test_damaged_checkpoints_are_refused_or_identical(quick, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    train.save_checkpoint(path, *quick, QUICK)
+    whole, rng, refused = path.read_bytes(), random.Random(0), 0
+    for i in range(200):
+        data = bytearray(whole)
+        if i % 2:
+            data = data[: rng.randrange(len(data))]
+        else:
+            for _ in range(rng.choice([1, 1, 4, 64])):
+                data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+        path.write_bytes(data)
+        try:
+            model, _ = train.load_checkpoint(path)
+        except Mistake as mistake:
+            refused += 1
+            assert '"python train.py" makes a new one' in str(mistake)
+            assert "\n" not in str(mistake)
+            continue
+        for name, tensor in quick[0].state_dict().items():
+            assert torch.equal(model.state_dict()[name], tensor)
+    assert refused >= 150
+
+
+def test_a_failing_disk_leaves_the_old_checkpoint_whole(quick, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    train.save_checkpoint(path, *quick, QUICK)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Mistake, match="No space left"):
+        train.save_checkpoint(path, *quick, QUICK)
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["checkpoint.pt"]
+
+
+def test_another_language_or_another_program_is_refused(quick, tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    train.save_checkpoint(path, *quick, QUICK)
+    monkeypatch.setattr(train, "fingerprint", lambda: 1)
+    with pytest.raises(Mistake, match="another grammar"):
+        train.load_checkpoint(path)
+    monkeypatch.setattr(train, "VOCABULARY", train.VOCABULARY[::-1])
+    with pytest.raises(Mistake, match="another vocabulary"):
+        train.load_checkpoint(path)
+    torch.save({"weights": torch.zeros(3)}, path)
+    with pytest.raises(Mistake, match="not a checkpoint of Toy GPT"):
+        train.load_checkpoint(path)
+    torch.save(GPT(GPTConfig()), path)  # a pickle that would run code
+    with pytest.raises(Mistake, match="damaged, or not a checkpoint"):
+        train.load_checkpoint(path)
+
+
+def test_a_checkpoint_of_another_shape_is_not_used_silently(tmp_path, capsys):
+    path = tmp_path / "checkpoint.pt"
+    trained = train.train(GPTConfig(n_head=2), QUICK)
+    train.save_checkpoint(path, *trained, QUICK)
+    assert train.load_model(path).config.n_head == 2
+    said = capsys.readouterr().err
+    assert "n_head=2 (now 4)" in said and "python train.py" in said
+
+
+def test_relations_are_scored_on_other_sentences_than_the_head_is_chosen_on():
+    relations = train.Relations(HeldOut(12, count=400), "verb")
+    chosen = set(relations.sentence[relations.choosing].tolist())
+    assert not chosen & set(relations.sentence[relations.scoring].tolist())
+
+
+def test_the_corpus_is_generated_in_well_under_a_second_a_thousand():
+    assert len(sample(1000, seed=0)) == 1000
