@@ -28,6 +28,7 @@ from train import (
     measure,
     next_words,
     polite,
+    read,
     relations_of,
     untrained,
 )
@@ -67,7 +68,9 @@ def show_relations(model, sentence, about=""):
         after = words[row + 1] if row + 1 < len(words) else "…"
         cell = f"{words[row]} ▸ {after}"
         if row == source:
-            print(f"  {cell:<20} {RELATIONS[relation.name]:<19} by itself: no looking back")
+            print(
+                f"  {cell:<20} {RELATIONS[relation.name]:<19} by itself: no looking back"
+            )
             continue
         head = weights[:, row, source].argmax()
         print(
@@ -100,7 +103,9 @@ def show_sentences(model, count=5, seed=0):
 def show_roles(model, held_out):
     """The table: what each relation has, and what each head does."""
     roles, names = measure(model, held_out), head_names(model.config)
-    heading(f"The heads, on {len(held_out.sentences):,} sentences never seen in training")
+    heading(
+        f"The heads, on {len(held_out.sentences):,} sentences never seen in training"
+    )
     print(
         "  How often does the head look at the right word, and what breaks without it?\n\n"
         "                             right   a fixed  un-      removing it  decided\n"
@@ -113,7 +118,9 @@ def show_roles(model, held_out):
             f"{r.cost[r.head]:5.2f}        {r.right:4.0%} → {r.right_without:.0%}"
         )
     print()
-    for name, head_roles, costs in zip(names, jobs(roles), zip(*(r.cost for r in roles))):
+    for name, head_roles, costs in zip(
+        names, jobs(roles), zip(*(r.cost for r in roles))
+    ):
         looks = ", ".join(RELATIONS[r.name] for r in head_roles) or "no relation best"
         needed = roles[costs.index(max(costs))]
         need = (
@@ -143,8 +150,12 @@ def main():
     """`python example.py`: the examples and the table, or the reader's sentences."""
     parser = Parser(__doc__)
     parser.add_argument("sentence", nargs="*", help="a sentence, in quotes; or several")
-    parser.add_argument("--checkpoint", default=CHECKPOINT, help="the model to look into")
+    parser.add_argument(
+        "--checkpoint", default=CHECKPOINT, help="the model to look into"
+    )
     flags = parser.parse_args()
+    for sentence in flags.sentence:
+        read(sentence)  # a typo shows before a model is trained
     model, held_out = load(flags.checkpoint)
 
     print(

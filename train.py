@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -31,7 +31,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional as F
 
-from model import PADDING, GPT, GPTConfig
+from model import GPT, PADDING, GPTConfig
 
 # ---------------------------------------------------------------- the language: words
 
@@ -508,18 +508,21 @@ def tensors(sentences, block_size):
 
 
 def use_threads():
-    """Two threads at most: spread over more cores, so small a model runs slower.
+    """One thread, measured to be the safest: so small a model gains at most a third
+    from a second core, and loses tenfold where another program wants that core, since
+    threads that wait for each other keep it busy. One thread is also repeatable."""
+    torch.set_num_threads(1)
 
-    A fixed number also keeps a run repeatable, whatever else the machine is doing.
-    """
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+MOST_MEMORY = 4 * 10**9  # bytes: what any laptop has
+HELD_OUT_SEED = 20_000_000  # of the sentences that a model is judged on
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = 1000  # training steps
+    steps: int = 1500  # training steps
     batch_size: int = 128  # sentences in a step
     learning_rate: float = 0.02  # at its highest
     sentences: int = 40000  # size of the training corpus
@@ -530,15 +533,21 @@ class TrainConfig:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is int and value < (field.name != "seed"):
-                raise Mistake(f"{field.name}={value}: it must be 1 or more")
+            least, most = (0, HELD_OUT_SEED - 1) if field.name == "seed" else (1, 10**6)
+            if field.type is int and not least <= value <= most:
+                wanted = f"it must be a whole number from {least} to {most}"
+                raise Mistake(f"{field.name}={value}: {wanted}")
+        if self.batch_size > self.sentences:
+            raise Mistake(
+                f"batch_size={self.batch_size}: it must be at most "
+                f"sentences={self.sentences}"
+            )
         if not 0 < self.learning_rate < math.inf:
             raise Mistake(
                 f"learning_rate={self.learning_rate}: it must be above 0, such as 0.02"
             )
-
-
-HELD_OUT_SEED = 20_000_000  # of the sentences that a model is judged on
+        if self.device.split(":")[0] not in ("cpu", "cuda", "mps"):
+            raise Mistake(f"device={self.device}: it must be cpu, cuda or mps")
 
 
 class HeldOut:
@@ -608,6 +617,17 @@ def loss_of(model, ids, targets):
     return loss
 
 
+def memory(config, settings):
+    """About how many bytes training takes at its fullest."""
+    width, layers, batch = config.n_embd, config.n_layer, settings.batch_size
+    weights = (config.vocab_size + config.block_size + 12 * width * layers) * width
+    # In a batch each layer keeps some 20 vectors of a word; the 6,000 held-out
+    # sentences pass through one layer at a time.
+    features = (20 * layers * batch + 10 * 6000) * width
+    logits = 3 * (batch + 6000) * config.vocab_size
+    return 4 * (4 * weights + 12 * (features + logits))  # 4: gradient, two averages
+
+
 class Moment(NamedTuple):
     """What training looks like at an evaluation."""
 
@@ -624,7 +644,7 @@ class Moment(NamedTuple):
 
 
 def train(config, settings, watch=lambda model, moment: None):
-    """Train a new GPT; returns it in eval mode, and the held-out sentences.
+    """Train a new GPT; returns it in eval mode on the CPU, and the held-out sentences.
 
     `watch(model, moment)` is called before the first step, at every evaluation, and at
     the end. Raises Mistake where the language does not fit into the configuration, and
@@ -634,6 +654,11 @@ def train(config, settings, watch=lambda model, moment: None):
         raise Mistake(
             f"the language has {len(VOCABULARY)} words: "
             f"vocab_size={config.vocab_size} is too small"
+        )
+    if (size := memory(config, settings)) > MOST_MEMORY:
+        raise Mistake(
+            f"training would take about {size // 10**9} GB of memory: vocab_size, "
+            "block_size, n_layer, n_embd or batch_size must be smaller"
         )
     start = time.perf_counter()
     use_threads()
@@ -678,7 +703,7 @@ def train(config, settings, watch=lambda model, moment: None):
             optimizer.zero_grad()
     look(settings.steps, loss.item())
     model.eval().measure_means(ids[:4096], targets[:4096] != PADDING)
-    return model, held_out
+    return model.cpu(), held_out
 
 
 # ------------------------------------------------------------- looking inside: heads
@@ -775,7 +800,7 @@ class Role(NamedTuple):
 
     name: str
     count: int  # decisions scored
-    head: int  # the head with the best top-1 on the other half
+    head: int  # the head with the best top-1, chosen on the other half
     top1: list  # of each head: how often its largest weight is on the source
     weight: list  # of each head: its mean weight on the source
     cost: list  # of each head: the rise of the loss without it, in nats
@@ -819,9 +844,11 @@ def measure(model, held_out):
     for name in RELATIONS:
         r = Relations(held_out, name)
         hits, blank_hits = r.hits(maps).float(), r.hits(untrained_maps).float()
-        # Where two heads hit equally often, the one that looks harder.
-        choose = hits[r.choosing].mean(0) + 1e-3 * r.weights(maps)[r.choosing].mean(0)
-        head = choose.argmax().item()
+        # The head that looks best; where several look equally well, the one of them
+        # that is needed most.
+        look, at = hits[r.choosing].mean(0), (r.sentence[r.choosing], r.row[r.choosing])
+        need = torch.stack([(off[at] - loss[at]).mean() for off in loss_without])
+        head = need.where(look >= look.max() - 0.005, -torch.inf).argmax().item()
         blank = blank_hits[r.choosing].mean(0).argmax()
         at = r.sentence[r.scoring], r.row[r.scoring]
         offset, offset_top1 = r.best_offset()
@@ -964,7 +991,7 @@ def write(path, data):
     """Write bytes under another name and rename: the old file is whole until then."""
     folder = os.path.dirname(os.path.abspath(path))
     try:
-        handle, temporary = tempfile.mkstemp(dir=folder, suffix=".tmp")
+        handle, temporary = tempfile.mkstemp(".tmp", "toy-gpt-", folder)
     except OSError as error:
         raise Mistake(f"can't write into {folder}: {error.strerror}") from None
     try:
@@ -972,9 +999,11 @@ def write(path, data):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp's would shut out the rest of a class
         os.replace(temporary, path)
     except BaseException as error:
-        os.unlink(temporary)
+        with suppress(OSError):  # it may have its new name already
+            os.unlink(temporary)
         if isinstance(error, OSError):
             raise Mistake(f"can't write {path}: {error.strerror}") from None
         raise
@@ -1000,17 +1029,19 @@ def load_checkpoint(path):
     one line about what is wrong and what to do, unless the file is whole and fits."""
     try:
         with open(path, "rb") as file:
-            content = torch.load(file, weights_only=True)
+            data = io.BytesIO(file.read())
     except OSError as error:
         raise Mistake(f"can't read {path}: {error.strerror}; {RETRAIN}") from None
-    except Exception:  # whatever a broken file does to the reader
+    try:
+        content = torch.load(data, weights_only=True)
+    except Exception:  # noqa: BLE001 (whatever a broken file does to the reader)
         raise Mistake(f"{path} is damaged, or not a checkpoint; {RETRAIN}") from None
     try:
         told = content.pop("digest")
         whole = told == digest(content)
         same_words = content["vocabulary"] == VOCABULARY
         same_language = content["language"] == fingerprint()
-    except Exception:  # not our dictionary
+    except Exception:  # noqa: BLE001 (not our dictionary)
         raise Mistake(f"{path} is not a checkpoint of Toy GPT; {RETRAIN}") from None
     if not whole:
         raise Mistake(f"{path} is damaged: its checksum is wrong; {RETRAIN}")
@@ -1020,7 +1051,7 @@ def load_checkpoint(path):
     try:
         model = GPT(GPTConfig(**content["config"]))
         model.load_state_dict(content["state"])
-    except Exception:  # written by another version of model.py
+    except Exception:  # noqa: BLE001 (written by another version of model.py)
         raise Mistake(f"{path} does not fit today's model.py; {RETRAIN}") from None
     model.words = VOCABULARY
     use_threads()
@@ -1040,7 +1071,8 @@ def differences(config):
 def load(path=CHECKPOINT):
     """The trained model and its held-out sentences; trains the default model first
     where there is no checkpoint. Says what it does in one line. Raises Mistake."""
-    if not os.path.lexists(path):
+    folder = os.path.dirname(os.path.abspath(path))
+    if path and os.path.isdir(folder) and not os.path.lexists(path):
         say_aside(f"There is no {path} here yet: training the default model first.")
         settings = TrainConfig()
         model, held_out = train(GPTConfig(), settings, Progress())
@@ -1102,6 +1134,14 @@ def plain(error):
     return "".join(shown), error.end
 
 
+def one_line(message, most=170):
+    """A message without line breaks and control characters, and not endless."""
+    line = "".join(c if c.isprintable() else "?" for c in str(message))
+    if len(line) > most:
+        line = f"{line[: most // 2]} … {line[-most // 2 :]}"
+    return line
+
+
 @contextmanager
 def polite():
     """Run a script's main part so that whatever happens ends in one line.
@@ -1109,15 +1149,19 @@ def polite():
     A Mistake: the line, status 2. Ctrl-C: status 130. A closed pipe: quietly.
     """
     codecs.register_error("plain", plain)
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="plain")
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started the script
+            setattr(sys, name, io.StringIO())
+        if hasattr(stream := getattr(sys, name), "reconfigure"):
+            stream.reconfigure(errors="replace" if name == "stdin" else "plain")
     script = os.path.basename(sys.argv[0])
     try:
-        yield
-        sys.stdout.flush()
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
     except Mistake as mistake:
-        say_aside(f"{script}: {mistake}")
+        say_aside(f"{script}: {one_line(mistake)}")
         sys.exit(2)
     except KeyboardInterrupt:
         say_aside(f"\n{script}: stopped. Nothing was written that is not whole.")
@@ -1143,7 +1187,7 @@ class Parser(argparse.ArgumentParser):
 def add_flags(parser, config):
     """A flag for every field of a dataclass; the comment beside a field is its help."""
     comments = dict(
-        re.findall(r"^    (\w+):.*?  # (.+)$", inspect.getsource(config), re.M)
+        re.findall(r"^    (\w+):.*?  # (.+)$", inspect.getsource(config), re.MULTILINE)
     )
     for field in fields(config):
         if field.type is bool:
@@ -1191,8 +1235,15 @@ Now look inside: python example.py""")
 
 def check_target(path):
     """Raise Mistake now, and not after the training, where path can't be written."""
-    if os.path.isdir(path):
-        raise Mistake(f"{path} is a folder: --out must name a file")
+    try:
+        os.stat(path or ".")
+        if not os.path.isfile(path):
+            what = "a folder" if os.path.isdir(path or ".") else "a device"
+            raise Mistake(f'"{path}" is {what}: --out must name a file')
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise Mistake(f"can't write {path}: {error.strerror}") from None
     folder = os.path.dirname(os.path.abspath(path))
     if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
         raise Mistake(f"can't write into {folder}: choose another place with --out")

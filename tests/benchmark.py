@@ -10,8 +10,6 @@ figure is a median.
 """
 
 import math
-import random
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,8 +24,8 @@ from torch.nn import functional as F
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-import train  # noqa: E402 (it lies one folder up)
-from model import PADDING, GPT, GPTConfig, causal_mask  # noqa: E402
+import train
+from model import GPT, PADDING, GPTConfig, causal_mask
 
 # ------------------------------------------------------------------------------ heads
 

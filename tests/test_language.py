@@ -40,9 +40,7 @@ def test_the_log_probability_is_the_product_of_the_exact_next_words():
 def test_the_exact_distribution_agrees_with_brute_sampling(prefix):
     words = (BEGIN, *prefix.split())
     followers = Counter(
-        s.words[len(words)]
-        for s in MANY
-        if s.words[: len(words)] == words
+        s.words[len(words)] for s in MANY if s.words[: len(words)] == words
     )
     total = sum(followers.values())
     exact = next_words(words)

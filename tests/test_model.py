@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import PADDING, GPT, GPTConfig, attention, causal_mask
+from model import GPT, PADDING, GPTConfig, attention, causal_mask
 
 TINY = GPTConfig(vocab_size=20, block_size=8, n_layer=2, n_head=2, n_embd=16)
 
@@ -58,7 +58,7 @@ def test_heads_equal_pytorchs_multihead_attention():
     x = torch.randn(3, 8, 16, dtype=torch.float64)
     y, weights = theirs(x, x, x, attn_mask=~causal_mask(8), average_attn_weights=False)
     for need_weights in (True, False):
-        got, maps = ours(x, need_weights)
+        got, _ = ours(x, need_weights)
         torch.testing.assert_close(got, y, atol=1e-6, rtol=0)
     torch.testing.assert_close(ours(x, True)[1], weights, atol=1e-6, rtol=0)
 
@@ -106,7 +106,7 @@ def test_the_loss_is_the_mean_cross_entropy_and_leaves_out_padding():
 
 
 def test_logits_of_an_untrained_model_are_nearly_uniform():
-    logits, loss = GPT(TINY)(some_ids(), some_ids(seed=2))
+    _, loss = GPT(TINY)(some_ids(), some_ids(seed=2))
     assert loss.item() == pytest.approx(math.log(20), rel=0.02)
 
 

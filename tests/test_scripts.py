@@ -1,0 +1,426 @@
+"""The scripts under bad input, broken files, interruptions, and in odd places.
+
+Whatever happens, a person gets one line on stderr and a status, never a traceback.
+"""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import example
+import train
+from model import GPTConfig
+
+ROOT = Path(__file__).parent.parent
+QUICK = train.TrainConfig(steps=30, sentences=2000)
+LONG = "x" * 1_000_000
+HUGE = "9" * 400
+
+
+@pytest.fixture(scope="session")
+def trained():
+    return train.train(GPTConfig(), QUICK)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(trained, tmp_path_factory):
+    path = tmp_path_factory.mktemp("scripts") / "checkpoint.pt"
+    train.save_checkpoint(path, *trained, QUICK)
+    return path
+
+
+@pytest.fixture
+def call(monkeypatch, capsys, tmp_path):
+    """Call a script as its __main__ does, in an empty folder: (status, out, error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(script, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *arguments])
+        status = 0
+        try:
+            with train.polite():
+                script.main()
+        except SystemExit as ended:
+            status = ended.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def refused(script, result, *said):
+    """Whether the result is status 2 and one readable line that says this."""
+    status, out, error = result
+    assert (status, out) == (2, "")
+    assert error.startswith(f"{script.__name__}.py: ") and error.endswith("\n")
+    assert error[:-1].isprintable() and len(error) < 200  # so it is one line
+    assert "Traceback" not in error
+    assert all(part in error for part in said), error
+
+
+# ------------------------------------------------------------------------ bad input
+
+SENTENCES = [
+    ("the quikc fox", '"quikc"', "nearest", "quick"),
+    ("the hungri fox eats the mousse", '"hungri"', "hungry"),
+    ("the FOXX", "foxx", "fox"),
+    ("the unicorn", "unicorn", "100 words"),
+    ("", "empty"),
+    ("   ", "empty"),
+    ("\t\n\r\v", "empty"),
+    (" . , ! ? “…” ", "empty"),
+    ("<s>", "empty"),
+    ("the " * 12, "12 words are too many", "11"),
+    ("the " * 250_000, "too many"),
+    ("the 2 foxes", '"2"'),
+    ("1e999", "1e999"),
+    ("the 🦊 eats", "🦊"),
+    ("the fox\x1b[31m", "fox?[31m", "fox"),
+    ("the \0 fox", '"?"'),
+    ("the fox\x07", "fox?"),
+    ("fo\u200bx", "fo?x"),
+    ("\u202ethe fox", "?the"),
+    ("the f\udce9x", "f?x"),  # how Python reads an argument that isn't UTF-8
+    ("the fox\neats the mousse", "mousse", "mouse"),
+    ("the_fox", "the_fox"),
+    ("рыба", "рыба"),
+    ("的狐狸", "的狐狸"),
+    (LONG, "xxx…"),
+    ("🦊" * 250_000, "🦊…"),
+    ("../../etc/passwd", "passwd"),
+    ("%s %n {0}", "%s"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "said"), [(s, said) for s, *said in SENTENCES])
+def test_a_sentence_that_is_none(sentence, said, call, checkpoint):
+    trained = f"--checkpoint={checkpoint}"
+    status, _, error = result = call(example, trained, "--", sentence)
+    if "too many" in said[0]:  # only the model knows, after the heading
+        result = status, "", error
+    refused(example, result, *said)
+
+
+@pytest.mark.parametrize("sentence", ["the unicorn", "", "the " * 3 + LONG])
+def test_a_typo_is_told_before_a_model_is_trained(sentence, call, tmp_path):
+    refused(example, call(example, "the fox", sentence))
+    assert not os.listdir(tmp_path)
+
+
+def test_capitals_and_punctuation_are_understood(call, checkpoint):
+    trained = f"--checkpoint={checkpoint}"
+    status, out, error = call(example, trained, '"The hungry fox, eats" the Mouse!?…')
+    assert (status, error) == (0, "")
+    assert "\nthe hungry fox eats the mouse\n" in out
+
+
+WHOLE = ["steps", "batch_size", "sentences", "eval_every", "seed"]
+SHAPE = ["vocab_size", "block_size", "n_layer", "n_head", "n_embd"]
+NUMBERS = [
+    *((f"--{name}", bad) for name in WHOLE + SHAPE for bad in ("-1", "nan", HUGE)),
+    *((f"--{name}", "0") for name in WHOLE + SHAPE if name != "seed"),
+    *((f"--{name}", str(10**9)) for name in WHOLE + SHAPE),
+    *((f"--{n}", bad) for n in ("learning_rate", "dropout") for bad in ("nan", "inf")),
+    *((f"--{n}", bad) for n in ("learning_rate", "dropout") for bad in ("-1", "high")),
+]
+FLAGS = [
+    *((flags, flags[0].strip("-")) for flags in NUMBERS),
+    (("--n_head", "3", "--n_embd", "32"), "n_embd", "n_head=3", "30 or 33"),
+    (("--vocab_size", "99"), "100 words", "vocab_size=99"),
+    (("--block_size", "11"), "12 tokens", "block_size=11"),
+    (("--n_embd", "20000"), "GB of memory", "n_embd"),
+    (("--n_layer", "1000000"), "GB of memory"),
+    (("--vocab_size", "1000000"), "GB of memory"),
+    (("--n_embd", "2048", "--batch_size", "20000"), "GB of memory", "batch_size"),
+    (("--steps", "1.5"), "steps", "1.5"),
+    (("--steps", "many"), "steps", "many"),
+    (("--steps", ""), "steps"),
+    (("--steps", LONG), "steps"),
+    (("--steps", "9" * 5000), "steps"),
+    (("--steps", "1\n2"), "steps", r"1\n2"),
+    (("--steps",), "steps", "expected one argument"),
+    (("--sentences", "1"), "batch_size=128", "sentences=1"),
+    (("--seed", "20000000"), "seed=20000000"),  # of the held-out sentences
+    (("--learning_rate", "0"), "learning_rate=0", "0.02"),
+    (("--dropout", "1"), "dropout=1"),
+    (("--device", "nonsense"), "device=nonsense", "cuda"),
+    (("--device", ""), "device="),
+    (("--device", "meta"), "device=meta"),
+    (("--device", "cpu\nfoo"), "device=cpu?foo"),
+    (("--device", "cpu:x"), "device=cpu:x"),
+    (("--device", LONG), "device=xxx"),
+    (("--bogus",), "--bogus", "--help"),
+    (("--n_layers", "2"), "--n_layers"),
+    (("--step", "2"), "--step"),
+    (("--debug=1",), "--debug"),
+    (("-x",), "-x"),
+    (("--no\nsuch",), "--no?such"),
+    ((f"--{LONG}",), "--xxx", "--help"),
+    (("word",), "word"),
+]
+
+
+@pytest.mark.parametrize(("flags", "said"), [(f, said) for f, *said in FLAGS])
+def test_flags_that_cannot_be(flags, said, call, tmp_path):
+    refused(train, call(train, *flags), *said)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_here(call):
+    refused(train, call(train, "--device", "cuda"), "device=cuda can't be used")
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("", "folder"),
+        (".", "folder"),
+        ("folder/", "folder"),
+        ("missing/checkpoint.pt", "missing"),
+        ("file/checkpoint.pt", "Not a directory"),
+        ("n" * 300, "too long"),
+        (LONG, "too long"),
+        (os.devnull, "device"),  # which must not be replaced by a file
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_training(out, said, call):
+    Path("file").touch()
+    Path("folder").mkdir()
+    refused(train, call(train, "--out", out), said)
+
+
+# ------------------------------------------------------------------------ checkpoints
+
+
+def broken(kind, whole, path):
+    """Put a broken checkpoint at the path."""
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "link to nowhere":
+        path.symlink_to("nowhere")
+    elif kind == "other program":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif kind == "code":
+        torch.save(GPTConfig(), path)
+    elif kind == "file below a file":
+        path.parent.rmdir()
+        path.parent.touch()
+    elif kind != "missing folder":
+        contents = {
+            "empty": b"",
+            "text": b"Once upon a time\n" * 99,
+            "zip": b"PK\x03\x04" + bytes(500),
+            "truncated": whole[: len(whole) // 2],
+            "short of a byte": whole[:-1],
+            "changed": whole.replace(b"thirsty", b"Thirsty"),
+            "zeros": bytes(len(whole)),
+        }
+        path.write_bytes(contents[kind])
+    else:
+        path.parent.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("empty", "damaged"),
+        ("text", "damaged"),
+        ("zip", "damaged"),
+        ("truncated", "damaged"),
+        ("short of a byte", "damaged"),
+        ("changed", "damaged"),
+        ("zeros", "damaged"),
+        ("code", "not a checkpoint"),
+        ("other program", "not a checkpoint of Toy GPT"),
+        ("directory", "Is a directory"),
+        ("link to nowhere", "No such file"),
+        ("file below a file", "Not a directory"),
+        ("missing folder", "No such file"),
+    ],
+)
+def test_a_broken_checkpoint(kind, said, call, checkpoint, tmp_path):
+    path = tmp_path / "there" / "own.pt"
+    path.parent.mkdir()
+    broken(kind, checkpoint.read_bytes(), path)
+    result = call(example, "--checkpoint", "there/own.pt", "the fox")
+    refused(example, result, said, "own.pt", '"python train.py" makes a new one')
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_checkpoint(call, tmp_path):
+    (tmp_path / "own.pt").touch(mode=0)
+    result = call(example, "--checkpoint", "own.pt", "the fox")
+    refused(example, result, "Permission denied")
+
+
+def test_a_loss_that_is_no_number_leaves_the_old_checkpoint(call):
+    Path("checkpoint.pt").write_bytes(b"old")
+    flags = ["--sentences", "2000", "--eval_every", "10", "--learning_rate", "1e30"]
+    status, out, error = call(train, *flags)
+    lines = [line for line in error.splitlines() if not line.startswith("step ")]
+    refused(train, (status, out, "\n".join(lines) + "\n"), "no longer a number")
+    assert Path("checkpoint.pt").read_bytes() == b"old"
+    assert os.listdir() == ["checkpoint.pt"]
+
+
+def test_others_may_read_the_checkpoint(checkpoint):
+    assert checkpoint.stat().st_mode & 0o777 == 0o644
+
+
+# ---------------------------------------------------------------------- interruptions
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"), [(EOFError, 0), (KeyboardInterrupt, 130)]
+)
+def test_control_keys_at_the_prompt(event, expected, call, trained, monkeypatch):
+    def typed(prompt, lines=["the fox", "the foxx"]):  # noqa: B006 (used up)
+        if lines:
+            return lines.pop(0)
+        raise event
+
+    monkeypatch.setattr("builtins.input", typed)
+    script = type(sys)("example")
+    script.main = lambda: example.ask(trained[0])
+    status, _, error = call(script)
+    assert status == expected
+    assert len(error.split("\n")) <= 3 and "Traceback" not in error
+
+
+def test_control_c_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"old")
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    for moment in ("fsync", "chmod", "replace"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(os, moment, interrupted)
+            train.write(path, b"new")
+        assert (path.read_bytes(), os.listdir(tmp_path)) == (b"old", [path.name])
+
+
+# -------------------------------------------------------------------------- processes
+
+CALM = {"OMP_WAIT_POLICY": "passive"}  # processes side by side don't fight over cores
+
+
+@pytest.fixture
+def odd(checkpoint, tmp_path):
+    """A folder with spaces and letters from elsewhere, and a checkpoint in it."""
+    folder = tmp_path / "Ünï cödé 文件夹 'x'"
+    folder.mkdir()
+    (folder / "checkpoint.pt").write_bytes(checkpoint.read_bytes())
+    return folder
+
+
+def start(folder, script, *arguments, **environment):
+    """Start a script in a folder; None removes a variable from its environment."""
+    environment = {**os.environ, **CALM, **environment}
+    return subprocess.Popen(
+        [sys.executable, ROOT / script, *arguments],
+        cwd=folder,
+        env={name: value for name, value in environment.items() if value is not None},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_ascii_terminal_without_home_or_screen(odd):
+    environment = {
+        "PYTHONIOENCODING": "ascii",
+        "LC_ALL": "C",
+        "HOME": None,
+        "TERM": "dumb",
+        "COLUMNS": "40",
+        "DISPLAY": "nowhere:99",
+        "MPLBACKEND": "nonsense",
+    }
+    process = start(odd, "example.py", "the quick brown fox", **environment)
+    out, error = process.communicate()
+    assert (process.returncode, error) == (0, b"")
+    assert "determiner -> noun" in out.decode("ascii") or "subject -> verb" in str(out)
+    assert "the > quick" in str(out) or "fox > ..." in str(out)
+    assert b"\x1b" not in out
+    assert os.listdir(odd) == ["checkpoint.pt"]
+
+
+def test_another_hash_seed_prints_the_same(odd, call):
+    process = start(odd, "example.py", PYTHONHASHSEED="1", PYTHONUTF8="1")
+    here = call(example, "--checkpoint", str(odd / "checkpoint.pt"))
+    out, error = (stream.decode() for stream in process.communicate())
+    assert here == (process.returncode, out, error) == (0, out, "")
+    assert "→" in out and "\x1b" not in out
+
+
+def test_closed_pipe_ends_quietly(odd):
+    process = start(odd, "example.py", PYTHONUNBUFFERED="1")
+    for _ in range(3):
+        assert process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+
+
+def test_no_streams_at_all(odd):
+    closed = f'"{sys.executable}" "{ROOT}/example.py" "the fox" <&- >&- 2>&-'
+    subprocess.run(closed, shell=True, cwd=odd, check=True)
+
+
+def test_control_c_stops_training_at_once(odd):
+    before = (odd / "checkpoint.pt").read_bytes()
+    process = start(odd, "train.py", "--sentences", "2000", "--eval_every", "1")
+    assert process.stderr.readline().startswith(b"step ")
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=5)
+    lines = {line for line in error.decode().splitlines() if line[:5] != "step "}
+    assert (process.returncode, out) == (130, b"")
+    assert lines == {"", "train.py: stopped. Nothing was written that is not whole."}
+    assert os.listdir(odd) == ["checkpoint.pt"]
+    assert (odd / "checkpoint.pt").read_bytes() == before
+
+
+def test_two_trainings_at_once_in_one_folder(odd):
+    (odd / "checkpoint.pt").unlink()
+    flags = ["--steps", "100", "--sentences", "2000", "--seed"]
+    both = [start(odd, "train.py", *flags, seed) for seed in ("1", "2")]
+    for process in both:
+        out, error = process.communicate()
+        assert process.returncode == 0, error
+        assert b"\x1b" not in out + error and b"\r" not in error
+    assert os.listdir(odd) == ["checkpoint.pt"]
+    train.load_checkpoint(odd / "checkpoint.pt")
+
+
+def test_a_terminal_and_bytes_that_are_not_utf8(odd):
+    """What is typed isn't UTF-8, then isn't known, then Ctrl-D: all in a terminal."""
+    terminal, side = pty.openpty()
+    own = {"NO_COLOR": "1", "TERM": "dumb", "PYTHONUTF8": "1"}
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "example.py"],
+        cwd=odd,
+        env={**os.environ, **CALM, **own},
+        stdin=side,
+        stdout=side,
+        stderr=side,
+    )
+    os.close(side)
+    os.write(terminal, b"the f\xe9x\nthe foxx\n\x04")
+    out = b""
+    while True:
+        try:
+            out += os.read(terminal, 4096)
+        except OSError:  # the other side is closed
+            break
+    os.close(terminal)
+    assert process.wait() == 0 and b"Traceback" not in out
+    assert b"f?x" in out or "f\ufffdx".encode() in out
+    assert b'"foxx" is not among' in out and b"\x1b[1m" not in out
