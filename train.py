@@ -588,8 +588,8 @@ def optimizers(model, learning_rate):
     rest = [p for p in model.parameters() if id(p) not in inside]
     muon = torch.optim.Muon(
         [
-            {"params": looking, "peak": learning_rate, "ns_steps": 0},
-            {"params": working, "peak": learning_rate / 2},
+            {"params": looking, "peak": 0.8 * learning_rate, "ns_steps": 0},
+            {"params": working, "peak": 0.5 * learning_rate},
         ],
         weight_decay=0.0,
     )

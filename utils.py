@@ -32,6 +32,7 @@ from matplotlib.backends import backend_registry
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image  # matplotlib writes its own pictures with it
 
 try:  # a backend can also fail to load: no such module, no display, no toolkit
     plt.switch_backend(matplotlib.rcParams["backend"])
@@ -455,6 +456,8 @@ def save(figure, path, close=True):
     )
     with _replacing(path) as draft:
         figure.savefig(draft, dpi=150, bbox_inches="tight", pad_inches=0.15)
+        if path.suffix.lower() == ".png":  # 256 colours are a third of the bytes
+            Image.open(draft).convert("RGB").quantize(256).save(draft, optimize=True)
     if close:
         plt.close(figure)
     return path

@@ -10,6 +10,8 @@ figure is a median.
 """
 
 import math
+import os
+import random
 import statistics
 import subprocess
 import sys
@@ -375,8 +377,144 @@ def speed():
         part()
 
 
+# ----------------------------------------------------------------------------- faults
+
+# Two models in turn, saved under one name for ever; a dot is printed before each.
+SAVER = """
+import itertools, sys, train
+saved = [train.load_checkpoint(path) for path in sys.argv[1:3]]
+settings = train.TrainConfig()
+for model, held_out in itertools.cycle(saved):
+    print(".", end="", flush=True)
+    train.save_checkpoint("checkpoint.pt", model, held_out, settings)
+"""
+FLAGS = ["--steps", "40", "--sentences", "2000", "--eval_every", "10"]
+TRAINING = [sys.executable, ROOT / "train.py", *FLAGS]
+
+
+def damaged(data, rng):
+    """A copy that is cut somewhere, or has some bytes changed."""
+    data = bytearray(data)
+    if rng.random() < 0.5:
+        return data[: rng.randrange(len(data))]
+    for _ in range(rng.choice((1, 1, 4, 64))):
+        data[rng.randrange(len(data))] ^= rng.randrange(1, 256)
+    return data
+
+
+def fate(path, *models):
+    """What loading gives: "refused", "wrong", or the number of the identical model."""
+    try:
+        state = train.load_checkpoint(path)[0].state_dict()
+    except train.Mistake:
+        return "refused"
+    for number, model in enumerate(models):
+        same = (torch.equal(state[name], t) for name, t in model.state_dict().items())
+        if all(same):
+            return number
+    return "wrong"
+
+
+def kill_saving(folder, models, rng, kills):
+    """Kill a process that does nothing but save; yields what is left each time."""
+    command = [sys.executable, "-c", SAVER, "old.pt", "new.pt"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=subprocess.PIPE
+        )
+        process.stdout.read(2)  # it has saved once, and saves now
+        time.sleep(rng.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+        yield fate(folder / "checkpoint.pt", *models)
+
+
+def kill_training(folder, old, models, rng, kills):
+    """Kill whole trainings, most of them when they save; yields what is left."""
+    for kill in range(kills):
+        train.write(folder / "checkpoint.pt", old)
+        process = subprocess.Popen(
+            TRAINING, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        if kill % 4 == 0:
+            time.sleep(rng.uniform(0, 4))
+        else:  # after the last step come the means of the heads, and the file
+            while not process.stderr.readline().startswith(b"step    40"):
+                assert process.poll() is None, "the training has failed"
+            time.sleep(rng.uniform(0, 0.15))
+        process.kill()
+        process.communicate()
+        yield fate(folder / "checkpoint.pt", *models)
+
+
+def faults(copies=200, saves=50, trainings=8):
+    """Damage and kill: no checkpoint may be loaded wrong, none may be lost."""
+    rng, started = random.Random(0), time.perf_counter()
+    rows = []
+
+    def report(what, tried, survived, detail):
+        rows.append(tried == survived)
+        print(f"{what:<34}{tried:>6}{survived:>10}   {detail}", flush=True)
+
+    def progress(what, done, count):
+        if sys.stderr.isatty():
+            print(f"{what}: {done} of {count}", end="\r", file=sys.stderr, flush=True)
+
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        settings = train.TrainConfig(steps=40, sentences=2000, eval_every=10)
+        models = []
+        for seed, name in ((1, "old.pt"), (0, "new.pt")):
+            seeded = train.TrainConfig(**{**vars(settings), "seed": seed})
+            model, held_out = train.train(GPTConfig(), seeded)
+            train.save_checkpoint(folder / name, model, held_out, seeded)
+            models.append(model)
+        old = (folder / "old.pt").read_bytes()
+        target = folder / "checkpoint.pt"
+        print(f"{'fault':<34}{'tried':>6}{'survived':>10}   what was left")
+
+        fates = []
+        for copy in range(1, copies + 1):
+            target.write_bytes(damaged(old, rng))
+            fates.append(fate(target, models[0]))
+            progress("damaged copies", copy, copies)
+        refused, same = fates.count("refused"), fates.count(0)
+        wrong = copies - refused - same
+        detail = f"{refused} refused, {same} identical in weights, {wrong} wrong"
+        report("a checkpoint cut or changed", copies, refused + same, detail)
+
+        train.write(target, old)
+        fates = []
+        for left in kill_saving(folder, models, rng, saves):
+            fates.append(left)
+            progress("killed while saving", len(fates), saves)
+        whole = fates.count(0) + fates.count(1)
+        detail = f"{fates.count(0)} times the old file, {fates.count(1)} the new one"
+        report("SIGKILL while saving", saves, whole, detail)
+
+        fates = []
+        for left in kill_training(folder, old, models, rng, trainings):
+            fates.append(left)
+            progress("killed while training", len(fates), trainings)
+        whole = fates.count(0) + fates.count(1)
+        detail = f"{fates.count(0)} times the old file, {fates.count(1)} the new one"
+        report("SIGKILL while training", trainings, whole, detail)
+
+        stale = sorted(folder.glob("*.tmp"))
+        size = sum(path.stat().st_size for path in stale)
+        train.write(target, old)
+        run = subprocess.run(TRAINING, cwd=folder, capture_output=True, check=False)
+        worked = run.returncode == 0 and fate(target, *models) == 1
+        detail = f"{len(stale)} unfinished *.tmp beside it, {size:,} bytes, harmless"
+        report("the next training", 1, int(worked), detail)
+    outcome = "all" if all(rows) else "NOT ALL"
+    print(f"{time.perf_counter() - started:.0f} s; {outcome} survived")
+    return all(rows)
+
+
 if __name__ == "__main__":
-    parts = {part.__name__: part for part in (heads, experiments, speed)}
+    parts = {part.__name__: part for part in (heads, experiments, speed, faults)}
     if len(sys.argv) != 2 or sys.argv[1] not in parts:
         sys.exit(f"usage: python tests/benchmark.py {'|'.join(parts)}")
     parts[sys.argv[1]]()

@@ -48,6 +48,7 @@ def run(command, folder):
         capture_output=True,
         text=True,
         timeout=100,
+        check=False,
     )
 
 
