@@ -466,9 +466,9 @@ def step_5(album, model, roles, sentence):
         moments.append(inspection.weights.flatten(0, 1))  # (heads, T, T)
         titles.append(f"step {moment.step}\nloss {moment.held_out:.2f}")
 
-    train.train(GPTConfig(), settings, watch)
+    train.train(train.default_config(), settings, watch)
     words = train.inspect_attention(model, sentence).words
-    heads = train.head_names(GPTConfig())
+    heads = train.head_names(train.default_config())
     chosen = np.linspace(0, len(moments) - 1, STRIP).round().astype(int)
     figure = utils.strip(
         torch.stack([moments[i] for i in chosen]),

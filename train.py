@@ -518,6 +518,11 @@ MOST_MEMORY = 4 * 10**9  # bytes: what any laptop has
 HELD_OUT_SEED = 20_000_000  # of the sentences that a model is judged on
 
 
+def default_config():
+    """The default GPT for the language, as many words as it may have grown to."""
+    return GPTConfig(vocab_size=max(GPTConfig.vocab_size, len(VOCABULARY)))
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
@@ -1060,7 +1065,7 @@ def load_checkpoint(path):
 
 def differences(config):
     """What a checkpoint's configuration has that today's defaults have not."""
-    default = GPTConfig()
+    default = default_config()
     return [
         f"{f.name}={getattr(config, f.name)} (now {getattr(default, f.name)})"
         for f in fields(config)
@@ -1075,7 +1080,7 @@ def load(path=CHECKPOINT):
     if path and os.path.isdir(folder) and not os.path.lexists(path):
         say_aside(f"There is no {path} here yet: training the default model first.")
         settings = TrainConfig()
-        model, held_out = train(GPTConfig(), settings, Progress())
+        model, held_out = train(default_config(), settings, Progress())
         try:
             save_checkpoint(path, model, held_out, settings)
         except Mistake as mistake:
@@ -1185,16 +1190,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_flags(parser, config):
-    """A flag for every field of a dataclass; the comment beside a field is its help."""
-    comments = dict(
-        re.findall(r"^    (\w+):.*?  # (.+)$", inspect.getsource(config), re.MULTILINE)
-    )
+    """A flag for every field of a dataclass, with the values of `config` as defaults;
+    the comment beside a field is its help."""
+    source = inspect.getsource(type(config))
+    comments = dict(re.findall(r"^    (\w+):.*?  # (.+)$", source, re.MULTILINE))
     for field in fields(config):
         if field.type is bool:
             kind = {"action": "store_true"}
         else:
             kind = {"type": field.type, "metavar": field.type.__name__.upper()}
-        flag = parser.add_argument(f"--{field.name}", default=field.default, **kind)
+        kind["default"] = getattr(config, field.name)
+        flag = parser.add_argument(f"--{field.name}", **kind)
         flag.help = comments[field.name].replace("%", "%%")
 
 
@@ -1209,8 +1215,8 @@ def from_flags(config, flags):
 def main():
     """`python train.py`: train, save, and say how good the model is."""
     parser = Parser(__doc__)
-    add_flags(parser, GPTConfig)
-    add_flags(parser, TrainConfig)
+    add_flags(parser, default_config())
+    add_flags(parser, TrainConfig())
     parser.add_argument("--out", default=CHECKPOINT, help="where the model is written")
     flags = parser.parse_args()
     config, settings = from_flags(GPTConfig, flags), from_flags(TrainConfig, flags)

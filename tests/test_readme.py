@@ -71,6 +71,22 @@ def test_the_snippets_of_this_project_run(folder):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_new_word_is_a_change_in_one_place(folder, tmp_path):
+    for script in folder.glob("*.py"):
+        (tmp_path / script.name).write_bytes(script.read_bytes())
+    source = (tmp_path / "train.py").read_text(encoding="utf-8")
+    assert 'ADJECTIVES = {\n    "hungry": "eats",\n' in source
+    more = source.replace("ADJECTIVES = {", 'ADJECTIVES = {\n    "starving": "eats",')
+    (tmp_path / "train.py").write_text(more, encoding="utf-8")
+    for command in (
+        ["train.py", "--steps", "20", "--sentences", "2000"],
+        ["example.py", "the starving fox eats the mouse"],
+    ):
+        done = run([sys.executable, *command], tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "looks at starving" in done.stdout
+
+
 def test_the_two_marked_commands_are_there():
     for mark, script in (("# run it", "example.py"), ("# test it", "pytest")):
         line = README.split(f"{mark}\n")[1].splitlines()[0]
