@@ -934,17 +934,18 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     ids = torch.tensor([[IDS[word] for word in words]] * count)  # (count, T)
     ended = torch.zeros(count, dtype=torch.bool)
     while ids.size(1) < size and not ended.all():
-        x, _ = model.embed_and_attend(ids.to(model.token.weight.device))
-        logits = (model.norm(x[:, -1]) @ model.token.weight.T).cpu()  # (count, vocab)
+        going = ids[~ended].to(model.token.weight.device)  # the others have ended
+        x, _ = model.embed_and_attend(going)
+        logits = (model.norm(x[:, -1]) @ model.token.weight.T).cpu()  # (going, vocab)
         if top_k:
             kept = logits.topk(min(top_k, logits.size(-1))).values
             logits[logits < kept[:, -1:]] = -math.inf
+        word = torch.full((count, 1), IDS[END])
         if temperature:
             chances = (logits / temperature).softmax(-1)
-            word = torch.multinomial(chances, 1, generator=generator)  # (count, 1)
+            word[~ended] = torch.multinomial(chances, 1, generator=generator)
         else:
-            word = logits.argmax(-1, keepdim=True)
-        word[ended] = IDS[END]
+            word[~ended] = logits.argmax(-1, keepdim=True)
         ended |= word[:, 0] == IDS[END]
         ids = torch.cat([ids, word], dim=1)
     rows = (

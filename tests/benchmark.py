@@ -335,11 +335,11 @@ def scale():
             "≥ 1",
         )
     for i, what in enumerate(("time", "memory")):
-        ours, peer = ([row[i] for row in rows[2:]] for rows in table.values())
+        ours, peer = ([row[i] for row in rows[3:]] for rows in table.values())
         line(
-            f"growth of the {what}, exponent",
-            f"{exponent(lengths[2:], ours):.2f}",
-            f"{exponent(lengths[2:], peer):.2f}",
+            f"growth of the {what} from 512, exponent",
+            f"{exponent(lengths[3:], ours):.2f}",
+            f"{exponent(lengths[3:], peer):.2f}",
             "",
             "1" if what == "memory" else "",
         )
