@@ -823,64 +823,57 @@ class Role(NamedTuple):
 def measure(model, held_out):
     """The role of the heads in every relation: a list of Role, syntactic ones first."""
     model = model.to("cpu").eval()
-    ids, targets = held_out.ids, held_out.targets
-    heads = [
-        (i, j) for i in range(model.config.n_layer) for j in range(model.config.n_head)
+    ids, config = held_out.ids, model.config
+    logits = [model(ids)[0]]  # with all heads, then without each in turn
+    for layer in range(config.n_layer):
+        for head in range(config.n_head):
+            with model.heads_off([(layer, head)]):
+                logits.append(model(ids)[0])
+    losses = torch.stack([word_losses(each, held_out.targets) for each in logits])
+    maps = model.attention_maps(ids), untrained(config).attention_maps(ids)
+    return [
+        role_of(Relations(held_out, name), *maps, logits, losses[1:] - losses[0])
+        for name in RELATIONS
     ]
 
-    def losses(logits):  # (N, T), zero where there is only padding
-        flat = F.cross_entropy(
-            logits.flatten(0, 1),
-            targets.flatten(),
-            ignore_index=PADDING,
-            reduction="none",
-        )
-        return flat.view_as(targets)
 
-    logits = [model(ids)[0]]
-    for head in heads:
-        with model.heads_off([head]):
-            logits.append(model(ids)[0])
-    loss, *loss_without = [losses(each) for each in logits]
-    maps = model.attention_maps(ids)
-    untrained_maps = untrained(model.config).attention_maps(ids)
+def word_losses(logits, targets):
+    """The loss of each word, (N, T) in nats, zero where there is only padding."""
+    flat = F.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING, reduction="none"
+    )
+    return flat.view_as(targets)
 
-    roles = []
-    for name in RELATIONS:
-        r = Relations(held_out, name)
-        hits, blank_hits = r.hits(maps).float(), r.hits(untrained_maps).float()
-        # The head that looks best; where several look equally well, the one of them
-        # that is needed most.
-        look, at = hits[r.choosing].mean(0), (r.sentence[r.choosing], r.row[r.choosing])
-        need = torch.stack([(off[at] - loss[at]).mean() for off in loss_without])
-        head = need.where(look >= look.max() - 0.005, -torch.inf).argmax().item()
-        blank = blank_hits[r.choosing].mean(0).argmax()
-        at = r.sentence[r.scoring], r.row[r.scoring]
-        offset, offset_top1 = r.best_offset()
-        far = r.scoring & r.distracted
-        right, without = (
-            r.decided(logits[0]).float(),
-            r.decided(logits[1 + head]).float(),
-        )
-        roles.append(
-            Role(
-                name=name,
-                count=int(r.scoring.sum()),
-                head=head,
-                top1=hits[r.scoring].mean(0).tolist(),
-                weight=r.weights(maps)[r.scoring].mean(0).tolist(),
-                cost=[(off[at] - loss[at]).mean().item() for off in loss_without],
-                offset=offset,
-                offset_top1=offset_top1,
-                first_top1=(r.source[r.scoring] == 0).float().mean().item(),
-                untrained_top1=blank_hits[r.scoring, blank].mean().item(),
-                right=right[r.scoring].mean().item(),
-                right_far=right[far].mean().item(),
-                right_without=without[r.scoring].mean().item(),
-                right_far_without=without[far].mean().item(),
-            )
-        )
-    return roles
+
+def role_of(r, maps, untrained_maps, logits, rise):
+    """One relation's Role. r: its Relations. logits: of all heads, then without each.
+    rise: (heads, N, T), how much more each word costs without each head, in nats."""
+    hits, blank_hits = r.hits(maps).float(), r.hits(untrained_maps).float()
+    rise = rise[:, r.sentence, r.row]  # (heads, n)
+    # The head that looks best; where several look equally well, the one of them that
+    # is needed most. Chosen on one half of the sentences, scored on the other.
+    look, need = hits[r.choosing].mean(0), rise[:, r.choosing].mean(1)  # (heads,)
+    head = need.where(look >= look.max() - 0.005, -torch.inf).argmax().item()
+    blank = blank_hits[r.choosing].mean(0).argmax()
+    offset, offset_top1 = r.best_offset()
+    right, without = (r.decided(logits[i]).float() for i in (0, 1 + head))
+    far = r.scoring & r.distracted
+    return Role(
+        name=r.name,
+        count=int(r.scoring.sum()),
+        head=head,
+        top1=hits[r.scoring].mean(0).tolist(),
+        weight=r.weights(maps)[r.scoring].mean(0).tolist(),
+        cost=rise[:, r.scoring].mean(1).tolist(),
+        offset=offset,
+        offset_top1=offset_top1,
+        first_top1=(r.source[r.scoring] == 0).float().mean().item(),
+        untrained_top1=blank_hits[r.scoring, blank].mean().item(),
+        right=right[r.scoring].mean().item(),
+        right_far=right[far].mean().item(),
+        right_without=without[r.scoring].mean().item(),
+        right_far_without=without[far].mean().item(),
+    )
 
 
 IDLE = 0.05  # nats: a head whose removal costs less everywhere has no job
