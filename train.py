@@ -750,12 +750,12 @@ class Relations:
             if relation.name == name and relation.source < relation.row
         ]
         self.name = name
-        self.sentence = torch.tensor([b for b, _ in found])  # (n,)
-        self.row = torch.tensor([r.row for _, r in found])  # (n,)
+        self.sentence = torch.tensor([b for b, _ in found], dtype=torch.int64)  # (n,)
+        self.row = torch.tensor([r.row for _, r in found], dtype=torch.int64)  # (n,)
         self.source = torch.tensor([r.source for _, r in found])  # (n,)
         self.right = held_out.targets[self.sentence, self.row]  # (n,)
         # The words that would be right, were the source another word: (n, at most k).
-        most = max(len(r.wrong) for _, r in found)
+        most = max((len(r.wrong) for _, r in found), default=0)
         wrong = [[IDS[w] for w in r.wrong] for _, r in found]
         self.wrong = torch.tensor([w + w[:1] * (most - len(w)) for w in wrong])
         # Whether a second noun phrase stands between the source and the row.
@@ -831,9 +831,11 @@ def measure(model, held_out):
                 logits.append(model(ids)[0])
     losses = torch.stack([word_losses(each, held_out.targets) for each in logits])
     maps = model.attention_maps(ids), untrained(config).attention_maps(ids)
+    relations = [Relations(held_out, name) for name in RELATIONS]
     return [
-        role_of(Relations(held_out, name), *maps, logits, losses[1:] - losses[0])
-        for name in RELATIONS
+        role_of(r, *maps, logits, losses[1:] - losses[0])
+        for r in relations
+        if len(r.row)  # a changed grammar may have none that looks back
     ]
 
 
@@ -1048,7 +1050,8 @@ def load_checkpoint(path):
         what = "grammar" if same_words else "vocabulary"
         raise Mistake(f"{path} was trained with another {what} than today's; {RETRAIN}")
     try:
-        model = GPT(GPTConfig(**content["config"]))
+        # Debug mode belongs to the training that asked for it.
+        model = GPT(GPTConfig(**{**content["config"], "debug": False}))
         model.load_state_dict(content["state"])
     except Exception:  # noqa: BLE001 (written by another version of model.py)
         raise Mistake(f"{path} does not fit today's model.py; {RETRAIN}") from None
