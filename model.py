@@ -40,9 +40,9 @@ QUERY_BIAS_STD = 2.0
 class GPTConfig:
     """The shape of a GPT. Impossible values raise a ValueError that says what would do.
 
-    One layer of four heads is the smallest model in which every relation of the
-    language has a head of its own, and no head is idle:
-    `python tests/benchmark.py experiments` measures the others.
+    One layer of four heads of eight features is the smallest model measured in which
+    every relation of the language has a head that looks at the right word 95 times in
+    100 (`python tests/benchmark.py experiments`).
     """
 
     vocab_size: int = 100  # entries in the vocabulary
