@@ -508,9 +508,9 @@ def tensors(sentences, block_size):
 
 
 def use_threads():
-    """One thread, measured to be the safest: so small a model gains at most a third
-    from a second core, and loses tenfold where another program wants that core, since
-    threads that wait for each other keep it busy. One thread is also repeatable."""
+    """One thread: so small a model gains little from a second core, and threads that
+    wait for each other lose much where another program wants that core. One thread is
+    also repeatable."""
     torch.set_num_threads(1)
 
 
@@ -577,8 +577,8 @@ class HeldOut:
 def optimizers(model, learning_rate):
     """Muon for the matrices inside the blocks, AdamW for all the rest.
 
-    Muon (Jordan et al. 2024) makes a step equally long in every direction of a matrix;
-    on this language it needs far fewer steps than AdamW alone. Not so for queries and
+    Muon (Jordan et al. 2024) makes a step equally long in every direction of a matrix.
+    Not so for queries and
     keys: there, ns_steps=0 keeps the gradient's own direction, only scaled to length 1.
     What a class of words has in common is then learned before what sets its members
     apart, so that one head looks at all determiners rather than two at half of them.

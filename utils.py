@@ -456,7 +456,7 @@ def save(figure, path, close=True):
     )
     with _replacing(path) as draft:
         figure.savefig(draft, dpi=150, bbox_inches="tight", pad_inches=0.15)
-        if path.suffix.lower() == ".png":  # 256 colours are a third of the bytes
+        if path.suffix.lower() == ".png":  # 256 colours take fewer bytes
             Image.open(draft).convert("RGB").quantize(256).save(draft, optimize=True)
     if close:
         plt.close(figure)
