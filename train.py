@@ -574,6 +574,24 @@ class HeldOut:
         return nats / self.counts[:count].sum().item()
 
 
+class Muon(torch.optim.Muon):
+    """PyTorch's, without the import of its compiler.
+
+    torch.optim wraps some methods for torch.compile; called for the first time, the
+    wrappers import all of the compiler, which takes longer than `import torch`. Nothing
+    is compiled here, so the methods are taken out of their wrappers.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+
+
+class AdamW(torch.optim.AdamW):
+    """PyTorch's, without the import of its compiler (see Muon)."""
+
+    add_param_group = Muon.add_param_group
+    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+
+
 def optimizers(model, learning_rate):
     """Muon for the matrices inside the blocks, AdamW for all the rest.
 
@@ -591,14 +609,14 @@ def optimizers(model, learning_rate):
             working.append(p)
     inside = {id(p) for p in looking + working}
     rest = [p for p in model.parameters() if id(p) not in inside]
-    muon = torch.optim.Muon(
+    muon = Muon(
         [
             {"params": looking, "peak": 0.8 * learning_rate, "ns_steps": 0},
             {"params": working, "peak": 0.5 * learning_rate},
         ],
         weight_decay=0.0,
     )
-    adam = torch.optim.AdamW(
+    adam = AdamW(
         [{"params": rest, "peak": learning_rate}],
         betas=(0.9, 0.95),
         weight_decay=0.0,
@@ -705,7 +723,7 @@ def train(config, settings, watch=lambda model, moment: None):
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * schedule(step, settings.steps)
             optimizer.step()
-            optimizer.zero_grad()
+        model.zero_grad()
     look(settings.steps, loss.item())
     model.eval().measure_means(ids[:4096], targets[:4096] != PADDING)
     return model.cpu(), held_out
@@ -931,7 +949,7 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     while ids.size(1) < size and not ended.all():
         going = ids[~ended].to(model.token.weight.device)  # the others have ended
         x, _ = model.embed_and_attend(going)
-        logits = (model.norm(x[:, -1]) @ model.token.weight.T).cpu()  # (going, vocab)
+        logits = model.read_out(x[:, -1]).cpu()  # (going, vocab)
         if top_k:
             kept = logits.topk(min(top_k, logits.size(-1))).values
             logits[logits < kept[:, -1:]] = -math.inf
