@@ -765,7 +765,7 @@ class Explorer:
             image.set(data=self.maps[head], extent=(0, size, size, 0))
             image.set_alpha(0.2 if off else 1)
             name = self.names[head] + (" is off" if off else "")
-            ax.set_title(name, fontsize=9, loc="left", pad=3)
+            ax.set_title(name, y=1, fontsize=9, loc="left", pad=3)
         self.draw_map()
 
     def draw_map(self):
@@ -775,7 +775,8 @@ class Explorer:
         places = np.arange(size) + 0.5
         self.large.set_xticks(places, self.words, rotation=90, fontsize=9)
         self.large.set_yticks(places, row_labels(self.words), fontsize=9)
-        self.large.set_title(self.titles[self.head], loc="left", fontsize=12, pad=8)
+        title = self.titles[self.head]
+        self.large.set_title(title, y=1, loc="left", fontsize=12, pad=8)
         for (row, column), number in self.numbers.items():
             weight = weights[row, column] if row < size else 0
             text = f"{weight:.2f}" if weight >= 0.05 else ""  # the rest is for hovering
@@ -846,7 +847,7 @@ class Explorer:
             text.set_text(told if word else "")
         without = ", ".join(self.names[head] for head in sorted(self.off))
         title = f'After "{words[-1]}"' + (f" without {without}" if without else "")
-        self.chart.set_title(title, loc="left", fontsize=11, pad=8)
+        self.chart.set_title(title, y=1, loc="left", fontsize=11, pad=8)
 
 
 # -------------------------------------------------------------------------- main
