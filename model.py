@@ -29,9 +29,10 @@ from torch.nn import functional as F
 
 PADDING = -1  # a target below zero is padding: it never contributes to the loss
 
-# Up to so many tokens the formula as it is written here is no slower than PyTorch's
-# fused kernel; above, that kernel is used wherever no weights are asked for.
-SHORT = 64
+# Up to so many tokens the formula, as it is written here, is faster than PyTorch's fused
+# kernel (`python tests/benchmark.py speed`); above, that kernel is used wherever no
+# weights are asked for.
+SHORT = 15
 
 # Each query starts with a constant of its own, so that from its first step a head
 # prefers the same words whichever word is asking. A relation that is settled in
@@ -96,6 +97,18 @@ def softmax(scores):
     return exp / exp.sum(dim=-1, keepdim=True)
 
 
+def attention_weights(q, k, mask=None, see=None):
+    """softmax(QKᵀ / √d_k + mask): how much each word looks at each, (..., T, T)."""
+    scores = q / math.sqrt(q.size(-1)) @ k.transpose(-2, -1)  # (..., T, T)
+    if mask is not None:
+        scores = scores + torch.where(mask, 0.0, -math.inf)
+    weights = softmax(scores)  # (..., T, T)
+    if see:
+        see("scores", scores)
+        see("weights", weights)
+    return weights
+
+
 def attention(q, k, v, mask=None, see=None):
     """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1).
 
@@ -104,14 +117,9 @@ def attention(q, k, v, mask=None, see=None):
     Returns the output (..., T, head_size) and the weights (..., T, T), whose rows
     sum to 1.
     """
-    scores = q / math.sqrt(q.size(-1)) @ k.transpose(-2, -1)  # (..., T, T)
-    if mask is not None:
-        scores = scores + torch.where(mask, 0.0, -math.inf)
-    weights = softmax(scores)  # (..., T, T)
+    weights = attention_weights(q, k, mask, see)  # (..., T, T)
     output = weights @ v  # (..., T, head_size)
     if see:
-        see("scores", scores)
-        see("weights", weights)
         see("output", output)
     return output, weights
 
@@ -142,12 +150,19 @@ class CausalSelfAttention(nn.Module):
         y = y.transpose(1, 2).flatten(2)  # (B, T, n_embd): the heads side by side
         return F.dropout(self.project(y), self.dropout, self.training), weights
 
+    def split(self, x, *linears):
+        """Queries, keys or values, head by head: each (B, n_head, T, head_size)."""
+        shape = self.n_head, self.head_size
+        return [linear(x).unflatten(-1, shape).transpose(1, 2) for linear in linears]
+
+    def weights(self, x):
+        """Where each head looks, (B, n_head, T, T), and nothing more."""
+        q, k = self.split(x, self.query, self.key)
+        return attention_weights(q, k, causal_mask(x.size(1), x.device))
+
     def heads(self, x, need_weights=False, see=None):
         """What each head gives, before they are put together and projected."""
-        q, k, v = (
-            linear(x).unflatten(-1, (self.n_head, self.head_size)).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )  # each (B, n_head, T, head_size)
+        q, k, v = self.split(x, self.query, self.key, self.value)
         if see:
             for name, tensor in zip("qkv", (q, k, v)):
                 see(name, tensor)
@@ -222,10 +237,14 @@ class GPT(nn.Module):
             self.show(ids, maps)
         return logits, None if targets is None else self.loss(logits, targets)
 
+    def embed(self, ids):
+        """What each word is, plus where it stands: (B, T) to (B, T, n_embd)."""
+        self.check("id", ids)
+        return self.token(ids) + self.position.weight[: ids.size(1)]
+
     def embed_and_attend(self, ids, need_weights=False, see=None):
         """All but the last step: x (B, T, n_embd) and the weights, layer by layer."""
-        self.check("id", ids)
-        x = self.token(ids) + self.position.weight[: ids.size(1)]  # (B, T, n_embd)
+        x = self.embed(ids)  # (B, T, n_embd)
         if see:
             see("embeddings", x)
         x = self.dropout(x)
@@ -277,7 +296,13 @@ class GPT(nn.Module):
         lies above the diagonal. The layout is that of Hugging Face's
         `output_attentions`, which bertviz reads.
         """
-        return self.embed_and_attend(ids, need_weights=True)[1]
+        x = self.embed(ids)  # (B, T, n_embd)
+        maps = []
+        for block in self.blocks:
+            maps.append(block.attention.weights(block.norm_1(x)))
+            if block is not self.blocks[-1]:  # after the last map nothing is needed
+                x, _ = block(x)
+        return maps
 
     @torch.no_grad()
     def measure_means(self, ids, counts):
@@ -285,8 +310,7 @@ class GPT(nn.Module):
 
         ids: (B, T). counts: (B, T) bool, False where there is only padding.
         """
-        self.check("id", ids)
-        x = self.token(ids) + self.position.weight[: ids.size(1)]
+        x = self.embed(ids)  # (B, T, n_embd)
         for block in self.blocks:
             y, _ = block.attention.heads(block.norm_1(x))  # (B, n_head, T, head_size)
             block.attention.mean.copy_(y.transpose(1, 2)[counts].mean(0).unsqueeze(1))

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import train
-from model import GPT, PADDING, GPTConfig, causal_mask
+from model import GPT, PADDING, GPTConfig, attention, causal_mask
 
 # ------------------------------------------------------------------------------ heads
 
@@ -249,13 +250,16 @@ def time_to_one_percent(repeats=3):
 
 @torch.no_grad()
 def maps():
-    """The maps of 1,000 sentences: our heads against nn.MultiheadAttention's."""
+    """The maps of 1,000 sentences: our heads against nn.MultiheadAttention's.
+
+    Ours stop where the maps are made, as `attention_maps` does in the last layer; the
+    peer has no such way."""
     config = GPTConfig()
     ours = GPT(config).eval().blocks[0].attention
     peer = nn.MultiheadAttention(config.n_embd, config.n_head, batch_first=True).eval()
     x, blocked = torch.randn(1000, 12, config.n_embd), ~causal_mask(12)
     a, b = medians(
-        lambda: [ours(x, need_weights=True) for _ in range(5)],
+        lambda: [ours.weights(x) for _ in range(5)],
         lambda: [
             peer(x, x, x, attn_mask=blocked, average_attn_weights=False)
             for _ in range(5)
@@ -269,6 +273,30 @@ def maps():
         f"{b / a:.2f}",
         "≥ 1",
     )
+
+
+def formula():
+    """The formula as it is written in model.py against PyTorch's fused kernel, forward
+    and backward: the kernel is left out where it is slower, up to SHORT tokens."""
+
+    def pass_through(function, *qkv):
+        y = function(*qkv)  # (B, n_head, T, head_size)
+        (y.transpose(1, 2).flatten(2) * weight).sum().backward()
+
+    for B, T, bar in ((128, 12, "≥ 1"), (48, 32, "≤ 1")):
+        qkv = [torch.randn(B, T, 4, 8).transpose(1, 2) for _ in range(3)]
+        for tensor in qkv:
+            tensor.requires_grad_()
+        weight = torch.randn(B, T, 32)
+        ours = partial(pass_through, partial(attention_output, causal_mask(T)), *qkv)
+        kernel = partial(F.scaled_dot_product_attention, is_causal=True)
+        a, b = medians(ours, partial(pass_through, kernel, *qkv), repeats=40)
+        what = f"attention of {B} × {T} tokens, ms"
+        line(what, f"{1000 * a:.1f}", f"{1000 * b:.1f}", f"{b / a:.2f}", bar)
+
+
+def attention_output(mask, q, k, v):
+    return attention(q, k, v, mask)[0]
 
 
 def generation():
@@ -373,11 +401,33 @@ def start_up():
             line(what, f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}", bar)
 
 
+def explorer(repeats=12):
+    """How soon the explorer has answered, window drawn, to what a reader does."""
+    os.environ["MPLBACKEND"] = "agg"
+    import attention_demo as demo
+
+    model, held_out = train.train(GPTConfig(), train.TrainConfig(steps=100))
+    window = demo.Explorer(model, train.measure(model, held_out), demo.START)
+    sentences = "the hungry fox eats the mouse", "two sheep near the dog drink the milk"
+    for what, act in (
+        ("hover over a cell", lambda i: window.point((4 + i % 3, i % 4))),
+        ("switch a head off or on", lambda i: window.boxes.set_active(i % 4)),
+        ("show another sentence", lambda i: window.take(sentences[i % 2])),
+    ):
+        times = []
+        for i in range(repeats):
+            start = time.perf_counter()
+            act(i)
+            times.append(time.perf_counter() - start)
+        line(f"{what}, ms", f"{1000 * statistics.median(times):.0f}", "", "", "≤ 200")
+
+
 def speed():
     """Every line: this project, the peer, the ratio, and the bar for the ratio."""
     train.use_threads()
     line("", "Toy GPT", "peer", "ratio", "bar")
-    for part in (start_up, maps, training_step, generation, scale, time_to_one_percent):
+    parts = (start_up, formula, maps, training_step, generation, scale)
+    for part in (*parts, time_to_one_percent, explorer):
         part()
 
 
