@@ -336,11 +336,11 @@ def peak():
 with open("/proc/self/clear_refs", "w") as reset:
     reset.write("5")  # Linux: forget the peak of the imports
 start, before, times = 0, peak(), []
-for _ in range(4):
+for _ in range(6):
     start = time.perf_counter()
     model(ids, ids)[1].backward()
     times.append(time.perf_counter() - start)
-print(sorted(times[1:])[1], peak() - before)
+print(sorted(times[1:])[2], peak() - before)
 """
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -357,7 +357,10 @@ def exponent(lengths, values):
 def scale():
     """A training step at growing lengths: 4 layers, n_embd 256, batch of 4."""
     lengths = [64, 128, 256, 512, 1024, 2048]
-    table = {kind: [scale_of(kind, T) for T in lengths] for kind in ("GPT", "Peer")}
+    table = {"GPT": [], "Peer": []}
+    for T in lengths:
+        for kind, rows in table.items():
+            rows.append(scale_of(kind, T))
     for T, (seconds, memory), (theirs, their_memory) in zip(lengths, *table.values()):
         line(
             f"step at {T} tokens, ms (peak MB)",
