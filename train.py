@@ -12,6 +12,7 @@ generated sentences, and what each head is worth.
 import argparse
 import codecs
 import difflib
+import gc
 import hashlib
 import inspect
 import io
@@ -359,12 +360,26 @@ def sample(count, seed):
     """`count` sentences of the language, the same for the same seed."""
     rng = random.Random(seed)
     sentences = []
-    for _ in range(count):
-        speaker = Sampler(rng)
-        sentence(speaker)
-        told = tuple(speaker.words), tuple(speaker.relations), speaker.log_prob
-        sentences.append(Sentence(*told))
+    with no_collection():
+        for _ in range(count):
+            speaker = Sampler(rng)
+            sentence(speaker)
+            told = tuple(speaker.words), tuple(speaker.relations), speaker.log_prob
+            sentences.append(Sentence(*told))
     return sentences
+
+
+@contextmanager
+def no_collection():
+    """Python looks for garbage each time that many objects were made. Here it would find
+    none, and look for longer than the sentences take."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class Stop(Exception):
