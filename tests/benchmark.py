@@ -317,17 +317,16 @@ def generation():
     )
 
 
-def scale_of(kind, T):
-    """Seconds and peak megabytes of one training step, in a process of its own."""
+def peak_of(kind, T):
+    """Peak megabytes of one training step, in a process of its own."""
     code = f"""
-import sys, time, torch
+import sys, torch
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 import train
 from benchmark import Peer
 from model import GPT, GPTConfig
 train.use_threads()
-config = GPTConfig(vocab_size=100, block_size={T}, n_layer=4, n_embd=256)
-model = {kind}(config).train()
+model = {kind}(GPTConfig(block_size={T}, n_layer=4, n_embd=256)).train()
 ids = torch.randint(100, (4, {T}))
 def peak():
     with open("/proc/self/status") as status:
@@ -335,17 +334,27 @@ def peak():
     return int(line.split()[1]) / 1024
 with open("/proc/self/clear_refs", "w") as reset:
     reset.write("5")  # Linux: forget the peak of the imports
-start, before, times = 0, peak(), []
-for _ in range(6):
-    start = time.perf_counter()
+before = peak()
+for _ in range(2):
     model(ids, ids)[1].backward()
-    times.append(time.perf_counter() - start)
-print(sorted(times[1:])[2], peak() - before)
+print(peak() - before)
 """
     said = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    return [float(number) for number in said.stdout.split()]
+    return float(said.stdout)
+
+
+def scale_steps(T):
+    """The median seconds of a training step of T tokens: ours, and the peer's."""
+    ids = torch.randint(100, (4, T))
+
+    def trains(model):
+        return lambda: model.train()(ids, ids)[1].backward()
+
+    config = GPTConfig(block_size=T, n_layer=4, n_embd=256)
+    repeats = max(3, min(15, 4096 // T))
+    return medians(trains(GPT(config)), trains(Peer(config)), repeats)
 
 
 def exponent(lengths, values):
@@ -357,27 +366,25 @@ def exponent(lengths, values):
 def scale():
     """A training step at growing lengths: 4 layers, n_embd 256, batch of 4."""
     lengths = [64, 128, 256, 512, 1024, 2048]
-    table = {"GPT": [], "Peer": []}
-    for T in lengths:
-        for kind, rows in table.items():
-            rows.append(scale_of(kind, T))
-    for T, (seconds, memory), (theirs, their_memory) in zip(lengths, *table.values()):
+    rows = [
+        (*scale_steps(T), *(peak_of(kind, T) for kind in ("GPT", "Peer")))
+        for T in lengths
+    ]
+    for T, (ours, peer, memory, their_memory) in zip(lengths, rows):
         line(
             f"step at {T} tokens, ms (peak MB)",
-            f"{1000 * seconds:.0f} ({memory:.0f})",
-            f"{1000 * theirs:.0f} ({their_memory:.0f})",
-            f"{theirs / seconds:.2f}",
+            f"{1000 * ours:.0f} ({memory:.0f})",
+            f"{1000 * peer:.0f} ({their_memory:.0f})",
+            f"{peer / ours:.2f}",
             "≥ 1",
         )
-    for i, what in enumerate(("time", "memory")):
-        ours, peer = ([row[i] for row in rows[2:]] for rows in table.values())
-        line(
-            f"growth of the {what} from 256, exponent",
-            f"{exponent(lengths[2:], ours):.2f}",
-            f"{exponent(lengths[2:], peer):.2f}",
-            "",
-            "1" if what == "memory" else "",
-        )
+    slopes = [exponent(lengths[2:], column[2:]) for column in zip(*rows)]
+    for what, ours, peer, bar in (
+        ("time", *slopes[:2], ""),
+        ("memory", *slopes[2:], "1"),
+    ):
+        what = f"growth of the {what} from 256, exponent"
+        line(what, f"{ours:.2f}", f"{peer:.2f}", "", bar)
 
 
 def start_up():
