@@ -101,7 +101,7 @@ def attention_weights(q, k, mask=None, see=None):
     """softmax(QKᵀ / √d_k + mask): how much each word looks at each, (..., T, T)."""
     scores = q / math.sqrt(q.size(-1)) @ k.transpose(-2, -1)  # (..., T, T)
     if mask is not None:
-        scores = scores + torch.where(mask, 0.0, -math.inf)
+        scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)
     weights = softmax(scores)  # (..., T, T)
     if see:
         see("scores", scores)

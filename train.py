@@ -592,9 +592,9 @@ class HeldOut:
 class Muon(torch.optim.Muon):
     """PyTorch's, without the import of its compiler.
 
-    torch.optim wraps some methods for torch.compile; called for the first time, the
-    wrappers import all of the compiler, which takes longer than `import torch`. Nothing
-    is compiled here, so the methods are taken out of their wrappers.
+    torch.optim wraps some methods for torch.compile; the first call of a wrapper imports
+    all of the compiler, and the reader waits. Nothing is compiled here, so the methods
+    are taken out of their wrappers.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)

@@ -1,13 +1,14 @@
 """The GPT's mathematics, held against PyTorch's own operators."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import GPT, PADDING, GPTConfig, attention, causal_mask
+from model import GPT, PADDING, SHORT, GPTConfig, attention, causal_mask, softmax
 
 TINY = GPTConfig(vocab_size=20, block_size=8, n_layer=2, n_head=2, n_embd=16)
 
@@ -39,6 +40,20 @@ def test_attention_equals_pytorchs_kernel_forward_and_backward(T):
     torch.testing.assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
 
 
+def test_softmax_equals_pytorchs_and_does_not_overflow():
+    for scale in (1, 1e4):
+        scores = scale * torch.randn(3, 4, 12, 12)
+        torch.testing.assert_close(softmax(scores), scores.softmax(-1))
+
+
+def test_attention_keeps_the_precision_it_is_given():
+    q, k, v = (torch.randn(2, 5, 8, dtype=torch.bfloat16) for _ in range(3))
+    y, weights = attention(q, k, v, causal_mask(5))
+    assert y.dtype == weights.dtype == torch.bfloat16
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(y, expected, atol=0.05, rtol=0.05)
+
+
 def test_attention_without_a_mask_looks_everywhere():
     q, k, v = (torch.randn(2, 5, 8) for _ in range(3))
     y, weights = attention(q, k, v)
@@ -46,7 +61,8 @@ def test_attention_without_a_mask_looks_everywhere():
     assert (weights > 0).all()
 
 
-def test_heads_equal_pytorchs_multihead_attention():
+@pytest.mark.parametrize("T", [8, SHORT + 1])  # the formula, and the fused kernel
+def test_heads_equal_pytorchs_multihead_attention(T):
     ours = tiny().double().blocks[0].attention
     theirs = nn.MultiheadAttention(16, 2, batch_first=True).double().eval()
     with torch.no_grad():
@@ -54,16 +70,18 @@ def test_heads_equal_pytorchs_multihead_attention():
         theirs.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
         theirs.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
         theirs.out_proj.load_state_dict(ours.project.state_dict())
-    x = torch.randn(3, 8, 16, dtype=torch.float64)
-    y, weights = theirs(x, x, x, attn_mask=~causal_mask(8), average_attn_weights=False)
+    x = torch.randn(3, T, 16, dtype=torch.float64)
+    y, weights = theirs(x, x, x, attn_mask=~causal_mask(T), average_attn_weights=False)
     for need_weights in (True, False):
         got, _ = ours(x, need_weights)
         torch.testing.assert_close(got, y, atol=1e-6, rtol=0)
-    torch.testing.assert_close(ours(x, True)[1], weights, atol=1e-6, rtol=0)
+    for got in (ours(x, True)[1], ours.weights(x)):
+        torch.testing.assert_close(got, weights, atol=1e-6, rtol=0)
 
 
-def test_the_loss_is_the_same_with_and_without_weights_asked_for():
-    model, ids = tiny(), some_ids()
+@pytest.mark.parametrize("T", [SHORT, SHORT + 1])
+def test_the_output_is_the_same_with_and_without_weights_asked_for(T):
+    model, ids = tiny(config=replace(TINY, block_size=T)), some_ids(T=T)
     with_weights, _ = model.embed_and_attend(ids, need_weights=True)
     without, _ = model.embed_and_attend(ids)
     torch.testing.assert_close(with_weights, without, atol=1e-5, rtol=1e-5)

@@ -361,6 +361,24 @@ def test_another_hash_seed_prints_the_same(odd, call):
     assert "→" in out and "\x1b" not in out
 
 
+def test_nothing_is_imported_before_it_is_needed(tmp_path):
+    code = (
+        "import sys; sys.argv = ['train.py', '--steps', '2', '--sentences', '500']\n"
+        "import train; train.main()\n"
+        "print({'matplotlib', 'seaborn', 'torch._dynamo'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.splitlines()[-1] == "set()"
+
+
 def test_closed_pipe_ends_quietly(odd):
     process = start(odd, "example.py", PYTHONUNBUFFERED="1")
     for _ in range(3):

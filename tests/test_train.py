@@ -50,6 +50,26 @@ def test_an_untrained_model_has_no_job_for_any_head(default):
         assert role.top1[role.head] < 0.9 and max(role.cost) < 0.05
 
 
+def test_the_optimisers_are_pytorchs():
+    inputs, truth = torch.randn(2, 64, 8)
+    ends = []
+    for muon, adam in (
+        (train.Muon, train.AdamW),
+        (torch.optim.Muon, torch.optim.AdamW),
+    ):
+        torch.manual_seed(0)
+        layer = torch.nn.Linear(8, 8)
+        steps = muon([layer.weight], lr=0.02), adam([layer.bias], lr=0.02, fused=True)
+        for _ in range(20):
+            layer.zero_grad()
+            (layer(inputs) - truth).square().mean().backward()
+            for optimizer in steps:
+                optimizer.step()
+        ends.append(layer)
+    assert torch.equal(ends[0].weight, ends[1].weight)
+    assert torch.equal(ends[0].bias, ends[1].bias)
+
+
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(quick):
     again, _ = train.train(GPTConfig(), QUICK)
     other, _ = train.train(GPTConfig(), TrainConfig(**{**vars(QUICK), "seed": 1}))
