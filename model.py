@@ -91,7 +91,8 @@ def softmax(scores):
     """exp(score) as a share of the sum of its row: (..., T) in, (..., T) out.
 
     The largest score is taken off first: it cancels, and exp can't overflow. PyTorch's
-    own softmax gives the same; on rows as short as ours it is slower on a CPU.
+    own softmax gives the same; on rows as short as ours it is slower on a CPU
+    (`python tests/benchmark.py speed`).
     """
     exp = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp()
     return exp / exp.sum(dim=-1, keepdim=True)
@@ -141,8 +142,8 @@ class CausalSelfAttention(nn.Module):
         self.off = ()
 
     def forward(self, x, need_weights=False, see=None):
-        """x: (B, T, n_embd). Returns the same shape, and the weights
-        (B, n_head, T, T), or None where they are not asked for."""
+        """x: (B, T, n_embd). Returns the same shape, and the weights (B, n_head, T, T),
+        or None where they are not asked for and the kernel kept none."""
         y, weights = self.heads(x, need_weights, see)  # (B, n_head, T, head_size)
         if self.off:
             y = y.clone()
