@@ -2,7 +2,7 @@
 
     python tests/benchmark.py heads         # five seeds: what every head does (2 min)
     python tests/benchmark.py experiments   # other shapes of the model (3 min)
-    python tests/benchmark.py speed         # against peers made from PyTorch (4 min)
+    python tests/benchmark.py speed         # against peers made from PyTorch (9 min)
     python tests/benchmark.py faults        # damaged files, killed processes (5 min)
 
 A speed is a ratio against a peer that is measured in the same run, alternating; each
