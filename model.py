@@ -92,10 +92,11 @@ def softmax(scores):
 
     The largest score is taken off first: it cancels, and exp can't overflow. PyTorch's
     own softmax gives the same; on rows as short as ours it is slower on a CPU
-    (`python tests/benchmark.py speed`).
+    (`python tests/benchmark.py speed`), as is its exp, where exp2(x / ln 2) is the same.
     """
-    exp = (scores - scores.detach().amax(dim=-1, keepdim=True)).exp()
-    return exp / exp.sum(dim=-1, keepdim=True)
+    below = scores - scores.detach().amax(dim=-1, keepdim=True)
+    exp = torch.exp2(below / math.log(2))
+    return exp * (1 / exp.sum(dim=-1, keepdim=True))
 
 
 def attention_weights(q, k, mask=None, see=None):
@@ -190,9 +191,13 @@ class Block(nn.Module):
             nn.Dropout(config.dropout),
         )
 
-    def forward(self, x, need_weights=False, see=None):
+    def forward(self, x, need_weights=False, see=None, wanted=None):
+        """x: (B, T, n_embd). Returns the same shape, or with wanted, (B, T) bool, only
+        the words where it is True, (wanted, n_embd); and the weights."""
         y, weights = self.attention(self.norm_1(x), need_weights, see)
         x = x + y  # (B, T, n_embd)
+        if wanted is not None:  # from here on no word needs another
+            x = x[wanted]  # (wanted, n_embd)
         return x + self.mlp(self.norm_2(x)), weights
 
 
@@ -236,22 +241,36 @@ class GPT(nn.Module):
         if debug:
             print_shape("logits", logits)
             self.show(ids, maps)
-        return logits, None if targets is None else self.loss(logits, targets)
+        if targets is None:
+            return logits, None
+        wanted = self.not_padding(targets)  # (B, T)
+        return logits, F.cross_entropy(logits[wanted], targets[wanted])
+
+    def loss(self, ids, targets):
+        """The loss of `forward` without the logits, and sooner: after the last look at
+        other words nothing is worked out for padding."""
+        wanted = self.not_padding(targets)  # (B, T)
+        x, _ = self.embed_and_attend(ids, wanted=wanted)  # (wanted, n_embd)
+        return F.cross_entropy(self.read_out(x), targets[wanted])
 
     def embed(self, ids):
         """What each word is, plus where it stands: (B, T) to (B, T, n_embd)."""
         self.check("id", ids)
         return self.token(ids) + self.position.weight[: ids.size(1)]
 
-    def embed_and_attend(self, ids, need_weights=False, see=None):
-        """All but the last step: x (B, T, n_embd) and the weights, layer by layer."""
+    def embed_and_attend(self, ids, need_weights=False, see=None, wanted=None):
+        """All but the last step: x and the weights, layer by layer.
+
+        x is (B, T, n_embd), or with wanted, (B, T) bool, (wanted, n_embd).
+        """
         x = self.embed(ids)  # (B, T, n_embd)
         if see:
             see("embeddings", x)
         x = self.dropout(x)
         maps = []
         for block in self.blocks:
-            x, weights = block(x, need_weights, see)
+            last = block is self.blocks[-1]
+            x, weights = block(x, need_weights, see, wanted if last else None)
             maps.append(weights)
         return x, maps
 
@@ -260,15 +279,10 @@ class GPT(nn.Module):
         the embedding of each word."""
         return self.norm(x) @ self.token.weight.T
 
-    def loss(self, logits, targets):
-        """The mean cross-entropy in nats, padding left out: logits (B, T, vocab_size)
-        against targets (B, T)."""
+    def not_padding(self, targets):
+        """Where there is a word to be told, (B, T) bool. Raises ValueError."""
         self.check("target", targets, lowest=-math.inf)
-        return F.cross_entropy(
-            logits.flatten(0, 1),  # (B T, vocab_size)
-            targets.flatten().clamp(min=PADDING),  # (B T)
-            ignore_index=PADDING,
-        )
+        return targets >= 0
 
     def check(self, name, ids, lowest=0):
         """Raise ValueError unless ids is (B, T), not too long, in the vocabulary."""

@@ -652,7 +652,7 @@ def loss_of(model, ids, targets):
     """The mean loss, in nats a word, without dropout."""
     was_training = model.training
     model.eval()
-    loss = model(ids, targets)[1].item()
+    loss = model.loss(ids, targets).item()
     model.train(was_training)
     return loss
 
@@ -734,7 +734,7 @@ def train(config, settings, watch=lambda model, moment: None):
         if len(order) < settings.batch_size:
             order = torch.cat([order, torch.randperm(len(ids))])
         batch, order = order[: settings.batch_size], order[settings.batch_size :]
-        loss = model(ids[batch], targets[batch])[1]
+        loss = model.loss(ids[batch], targets[batch])
         loss.backward()
         for optimizer in muon_and_adam:
             for group in optimizer.param_groups:
@@ -965,8 +965,10 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     ended = torch.zeros(count, dtype=torch.bool)
     while ids.size(1) < size and not ended.all():
         going = ids[~ended].to(model.token.weight.device)  # the others have ended
-        x, _ = model.embed_and_attend(going)
-        logits = model.read_out(x[:, -1]).cpu()  # (going, vocab)
+        last = torch.zeros_like(going, dtype=torch.bool)
+        last[:, -1] = True
+        x, _ = model.embed_and_attend(going, wanted=last)  # (going, n_embd)
+        logits = model.read_out(x).cpu()  # (going, vocab)
         if top_k:
             kept = logits.topk(min(top_k, logits.size(-1))).values
             logits[logits < kept[:, -1:]] = -math.inf

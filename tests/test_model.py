@@ -118,8 +118,19 @@ def test_the_loss_is_the_mean_cross_entropy_and_leaves_out_padding():
     torch.testing.assert_close(loss, expected)
     garbage = ids.clone()
     garbage[0, 5:] = 7  # what stands where nothing is asked
-    kept_up = model(garbage, targets)[1]
-    assert kept_up.item() == pytest.approx(loss.item(), abs=1e-5)
+    for kept_up in (model(garbage, targets)[1], model.loss(garbage, targets)):
+        assert kept_up.item() == pytest.approx(loss.item(), abs=1e-5)
+
+
+def test_the_loss_without_logits_has_the_same_gradients():
+    model, ids = tiny().double(), some_ids()
+    targets = some_ids(seed=2)
+    targets[0, 5:], targets[1, 2:] = PADDING, PADDING
+    gradients = []
+    for loss in (model(ids, targets)[1], model.loss(ids, targets)):
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    for with_logits, without in zip(*gradients):
+        torch.testing.assert_close(with_logits, without)
 
 
 def test_logits_of_an_untrained_model_are_nearly_uniform():
