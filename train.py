@@ -542,7 +542,7 @@ def default_config():
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = 1500  # training steps
+    steps: int = 1100  # training steps
     batch_size: int = 128  # sentences in a step
     learning_rate: float = 0.02  # at its highest
     sentences: int = 40000  # size of the training corpus
@@ -571,7 +571,12 @@ class TrainConfig:
 
 
 class HeldOut:
-    """Sentences that were not in the training corpus, as tensors, with their floor."""
+    """Sentences apart from the training corpus, as tensors, with their floor.
+
+    A language of short sentences says some of them again and again. What a model knows
+    of the language is judged on all of `count` fresh sentences; what its heads do, only
+    on those that are not in `seen`, the training corpus.
+    """
 
     def __init__(self, block_size, unseen=None, count=6000, seen=()):
         sentences = sample(count, HELD_OUT_SEED)
@@ -582,11 +587,14 @@ class HeldOut:
         self.ids, self.targets = tensors(self.sentences, block_size)  # (N, T)
         self.counts = self.targets != PADDING  # (N, T) bool
 
-    def floor(self, count=None):
+    def floor(self):
         """The loss that no model can beat, in nats a word: the entropy of the language,
-        as the mean of the exact log-probabilities of the (first `count`) sentences."""
-        nats = -sum(s.log_prob for s in self.sentences[:count])
-        return nats / self.counts[:count].sum().item()
+        as the mean of the exact log-probabilities of the sentences.
+
+        Not of a selection of them: rare sentences are what a corpus has not, and who
+        takes them for a little likelier than they are would come out below.
+        """
+        return -sum(s.log_prob for s in self.sentences) / self.counts.sum().item()
 
 
 class Muon(torch.optim.Muon):
@@ -657,6 +665,12 @@ def loss_of(model, ids, targets):
     return loss
 
 
+def loss_and_floor(model):
+    """The loss on fresh sentences, and the floor under it, in nats a word."""
+    fresh = HeldOut(model.config.block_size)
+    return loss_of(model, fresh.ids, fresh.targets), fresh.floor()
+
+
 def memory(config, settings):
     """About how many bytes training takes at its fullest."""
     width, layers, batch = config.n_embd, config.n_layer, settings.batch_size
@@ -673,8 +687,8 @@ class Moment(NamedTuple):
 
     step: int
     loss: float  # of the last batch
-    held_out: float  # on held-out sentences
-    floor: float  # of the same held-out sentences
+    held_out: float  # on fresh sentences
+    floor: float  # of the same sentences
     seconds: float
 
     @property
@@ -712,18 +726,20 @@ def train(config, settings, watch=lambda model, moment: None):
     corpus = sample(settings.sentences, settings.seed)
     held_out = HeldOut(config.block_size, seen={s.words for s in corpus})
     ids, targets = (t.to(settings.device) for t in tensors(corpus, config.block_size))
-    few = [t[:1024].to(settings.device) for t in (held_out.ids, held_out.targets)]
-    few_floor = held_out.floor(1024)
+    fresh = HeldOut(config.block_size, count=1024)
+    fresh_ids, fresh_targets = (
+        t.to(settings.device) for t in (fresh.ids, fresh.targets)
+    )
 
     def look(step, loss):
-        held = loss_of(model, *few)
+        held = loss_of(model, fresh_ids, fresh_targets)
         if not math.isfinite(held):
             raise Mistake(
                 f"at step {step} the loss is no longer a number: "
                 f"learning_rate={settings.learning_rate} is too high, 0.02 works"
             )
         seconds = time.perf_counter() - start
-        watch(model, Moment(step, loss, held, few_floor, seconds))
+        watch(model, Moment(step, loss, held, fresh.floor(), seconds))
 
     muon_and_adam = optimizers(model, settings.learning_rate)
     order = torch.empty(0, dtype=torch.int64)
@@ -1263,11 +1279,11 @@ def main():
         progress.close()
     save_checkpoint(flags.out, model, held_out, settings)
 
-    loss, floor = loss_of(model, held_out.ids, held_out.targets), held_out.floor()
+    loss, floor = loss_and_floor(model)
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {flags.out}
-Loss on {len(held_out.sentences):,} sentences it has never seen: {loss:.4f} nats a word.
+Loss on fresh sentences: {loss:.4f} nats a word.
 No model can beat {floor:.4f}, the entropy of the language: it is {100 * (loss / floor - 1):.2f}% above that floor.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
 Now look inside: python example.py""")

@@ -39,8 +39,8 @@ def trained(config=None, settings=None):
     settings = settings or train.TrainConfig()
     model, held_out = train.train(config or GPTConfig(), settings)
     seconds = time.perf_counter() - start
-    loss = train.loss_of(model, held_out.ids, held_out.targets)
-    above = 100 * (loss / held_out.floor() - 1)
+    loss, floor = train.loss_and_floor(model)
+    above = 100 * (loss / floor - 1)
     return model, train.measure(model, held_out), above, seconds
 
 
@@ -215,16 +215,15 @@ def common_recipe(watch, steps=6000, warm_up=100):
     torch.manual_seed(0)
     model = GPT(config).train()
     corpus = train.sample(40000, 0)
-    held_out = train.HeldOut(12, seen={s.words for s in corpus})
+    fresh = train.HeldOut(12, count=1024)
     ids, targets = train.tensors(corpus, 12)
-    few, floor = (held_out.ids[:1024], held_out.targets[:1024]), held_out.floor(1024)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1
     )
     for step in range(steps):
         if step % 50 == 0:
-            held = train.loss_of(model, *few)
-            watch(model, train.Moment(step, held, held, floor, 0.0))
+            held = train.loss_of(model, fresh.ids, fresh.targets)
+            watch(model, train.Moment(step, held, held, fresh.floor(), 0.0))
         done = max(0, step - warm_up) / (steps - warm_up)
         rate = min(1, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * done))
         optimizer.param_groups[0]["lr"] = 1e-3 * rate
