@@ -723,9 +723,12 @@ def train(config, settings, watch=lambda model, moment: None):
         reason = str(error).splitlines()[0]
         raise Mistake(f"device={settings.device} can't be used: {reason}") from None
     model.words = VOCABULARY
-    corpus = sample(settings.sentences, settings.seed)
-    held_out = HeldOut(config.block_size, seen={s.words for s in corpus})
-    ids, targets = (t.to(settings.device) for t in tensors(corpus, config.block_size))
+    with no_collection():
+        corpus = sample(settings.sentences, settings.seed)
+        held_out = HeldOut(config.block_size, seen={s.words for s in corpus})
+        pair = tensors(corpus, config.block_size)
+        del corpus  # before it is looked through for garbage
+    ids, targets = (t.to(settings.device) for t in pair)
     fresh = HeldOut(config.block_size, count=1024)
     fresh_ids, fresh_targets = (
         t.to(settings.device) for t in (fresh.ids, fresh.targets)
@@ -875,11 +878,11 @@ def measure(model, held_out):
     """The role of the heads in every relation: a list of Role, syntactic ones first."""
     model = model.to("cpu").eval()
     ids, config = held_out.ids, model.config
-    logits = [model(ids)[0]]  # with all heads, then without each in turn
+    logits = [logits_of(model, ids)]  # with all heads, then without each in turn
     for layer in range(config.n_layer):
         for head in range(config.n_head):
             with model.heads_off([(layer, head)]):
-                logits.append(model(ids)[0])
+                logits.append(logits_of(model, ids))
     losses = torch.stack([word_losses(each, held_out.targets) for each in logits])
     maps = model.attention_maps(ids), untrained(config).attention_maps(ids)
     relations = [Relations(held_out, name) for name in RELATIONS]
@@ -888,6 +891,11 @@ def measure(model, held_out):
         for r in relations
         if len(r.row)  # a changed grammar may have none that looks back
     ]
+
+
+def logits_of(model, ids):
+    """The logits (N, T, vocab_size), made in parts: so much memory at once is slow."""
+    return torch.cat([model(part)[0] for part in ids.split(512)])
 
 
 def word_losses(logits, targets):
