@@ -192,12 +192,12 @@ class Block(nn.Module):
         )
 
     def forward(self, x, need_weights=False, see=None, wanted=None):
-        """x: (B, T, n_embd). Returns the same shape, or with wanted, (B, T) bool, only
-        the words where it is True, (wanted, n_embd); and the weights."""
+        """x: (B, T, n_embd). Returns the same shape, or with wanted, places in the
+        flattened (B T), only the words there, (wanted, n_embd); and the weights."""
         y, weights = self.attention(self.norm_1(x), need_weights, see)
         x = x + y  # (B, T, n_embd)
         if wanted is not None:  # from here on no word needs another
-            x = x[wanted]  # (wanted, n_embd)
+            x = x.flatten(0, 1).index_select(0, wanted)  # (wanted, n_embd)
         return x + self.mlp(self.norm_2(x)), weights
 
 
@@ -243,13 +243,16 @@ class GPT(nn.Module):
             self.show(ids, maps)
         if targets is None:
             return logits, None
-        wanted = self.not_padding(targets)  # (B, T)
-        return logits, F.cross_entropy(logits[wanted], targets[wanted])
+        self.check("target", targets, lowest=-math.inf)
+        real = targets >= 0  # (B, T)
+        return logits, F.cross_entropy(logits[real], targets[real])
 
     def loss(self, ids, targets):
         """The loss of `forward` without the logits, and sooner: after the last look at
         other words nothing is worked out for padding."""
-        wanted = self.not_padding(targets)  # (B, T)
+        self.check("target", targets, lowest=-math.inf)
+        targets = targets.flatten()  # (B T)
+        wanted = (targets >= 0).nonzero().squeeze(1)  # their places
         x, _ = self.embed_and_attend(ids, wanted=wanted)  # (wanted, n_embd)
         return F.cross_entropy(self.read_out(x), targets[wanted])
 
@@ -261,7 +264,8 @@ class GPT(nn.Module):
     def embed_and_attend(self, ids, need_weights=False, see=None, wanted=None):
         """All but the last step: x and the weights, layer by layer.
 
-        x is (B, T, n_embd), or with wanted, (B, T) bool, (wanted, n_embd).
+        x is (B, T, n_embd), or with wanted, places in the flattened (B T), only the
+        words there, (wanted, n_embd).
         """
         x = self.embed(ids)  # (B, T, n_embd)
         if see:
@@ -278,11 +282,6 @@ class GPT(nn.Module):
         """The last step: x (..., n_embd) as logits (..., vocab_size), by likeness to
         the embedding of each word."""
         return self.norm(x) @ self.token.weight.T
-
-    def not_padding(self, targets):
-        """Where there is a word to be told, (B, T) bool. Raises ValueError."""
-        self.check("target", targets, lowest=-math.inf)
-        return targets >= 0
 
     def check(self, name, ids, lowest=0):
         """Raise ValueError unless ids is (B, T), not too long, in the vocabulary."""

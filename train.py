@@ -989,8 +989,8 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     ended = torch.zeros(count, dtype=torch.bool)
     while ids.size(1) < size and not ended.all():
         going = ids[~ended].to(model.token.weight.device)  # the others have ended
-        last = torch.zeros_like(going, dtype=torch.bool)
-        last[:, -1] = True
+        T = going.size(1)
+        last = torch.arange(T - 1, going.numel(), T, device=going.device)  # (going,)
         x, _ = model.embed_and_attend(going, wanted=last)  # (going, n_embd)
         logits = model.read_out(x).cpu()  # (going, vocab)
         if top_k:
