@@ -248,8 +248,8 @@ class GPT(nn.Module):
         return logits, F.cross_entropy(logits[real], targets[real])
 
     def loss(self, ids, targets):
-        """The loss of `forward` without the logits, and sooner: after the last look at
-        other words nothing is worked out for padding."""
+        """The loss of `forward`, with its arguments and errors, but sooner: after the
+        last look at other words nothing is worked out for padding."""
         self.check("target", targets, lowest=-math.inf)
         targets = targets.flatten()  # (B T)
         wanted = (targets >= 0).nonzero().squeeze(1)  # their places

@@ -571,11 +571,11 @@ class TrainConfig:
 
 
 class HeldOut:
-    """Sentences apart from the training corpus, as tensors, with their floor.
+    """Sentences sampled apart from the training corpus, as tensors, with their floor.
 
     A language of short sentences says some of them again and again. What a model knows
     of the language is judged on all of `count` fresh sentences; what its heads do, only
-    on those that are not in `seen`, the training corpus.
+    on those that are not in `seen`, the sentences of the training corpus.
     """
 
     def __init__(self, block_size, unseen=None, count=6000, seen=()):
@@ -591,8 +591,9 @@ class HeldOut:
         """The loss that no model can beat, in nats a word: the entropy of the language,
         as the mean of the exact log-probabilities of the sentences.
 
-        Not of a selection of them: rare sentences are what a corpus has not, and who
-        takes them for a little likelier than they are would come out below.
+        It holds for sentences as the language says them. Those that a corpus has not
+        are rare ones: on them alone, a model that takes what is rare for a little
+        likelier than it is comes out below.
         """
         return -sum(s.log_prob for s in self.sentences) / self.counts.sum().item()
 
