@@ -154,8 +154,9 @@ class CausalSelfAttention(nn.Module):
 
     def split(self, x, *linears):
         """Queries, keys or values, head by head: each (B, n_head, T, head_size)."""
-        shape = self.n_head, self.head_size
-        return [linear(x).unflatten(-1, shape).transpose(1, 2) for linear in linears]
+        shape = *x.shape[:2], self.n_head, self.head_size
+        x = x.flatten(0, 1)  # (B T, n_embd)
+        return [linear(x).view(shape).transpose(1, 2) for linear in linears]
 
     def weights(self, x):
         """Where each head looks, (B, n_head, T, T), and nothing more."""
