@@ -1289,11 +1289,13 @@ def main():
     save_checkpoint(flags.out, model, held_out, settings)
 
     loss, floor = loss_and_floor(model)
+    unseen = loss_of(model, held_out.ids, held_out.targets)
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {flags.out}
 Loss on fresh sentences: {loss:.4f} nats a word.
 No model can beat {floor:.4f}, the entropy of the language: it is {100 * (loss / floor - 1):.2f}% above that floor.
+On the {len(held_out.sentences):,} rarer ones that its corpus had not: {unseen:.4f}; the grammar's own {held_out.floor():.4f}.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
 Now look inside: python example.py""")
 
