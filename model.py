@@ -91,8 +91,8 @@ def softmax(scores):
     """exp(score) as a share of the sum of its row: (..., T) in, (..., T) out.
 
     The largest score is taken off first: it cancels, and exp can't overflow. PyTorch's
-    own softmax gives the same; on rows as short as ours it is slower on a CPU
-    (`python tests/benchmark.py speed`), as is its exp, where exp2(x / ln 2) is the same.
+    own softmax gives the same, and so does exp for exp2(x / ln 2); on rows as short as
+    ours, half of them masked, both are slower on a CPU (`python tests/benchmark.py speed`).
     """
     below = scores - scores.detach().amax(dim=-1, keepdim=True)
     exp = torch.exp2(below / math.log(2))

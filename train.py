@@ -895,7 +895,7 @@ def measure(model, held_out):
 
 
 def logits_of(model, ids):
-    """The logits (N, T, vocab_size), made in parts: so much memory at once is slow."""
+    """The logits (N, T, vocab_size), made in parts, which takes less memory."""
     return torch.cat([model(part)[0] for part in ids.split(512)])
 
 
