@@ -19,6 +19,7 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -91,25 +92,33 @@ def heads(seeds=range(5)):
         )
 
 
+def experiment(name, **change):
+    """Train with one setting changed, seed 0, and print its line."""
+    model, roles, above, seconds = trained(GPTConfig(**change))
+    good = sum(r.top1[r.head] >= 0.95 for r in roles)
+    count = sum(p.numel() for p in model.parameters())
+    print(
+        f"  {name:<17} {count:10,}  {seconds:7.1f}  {above:14.2f}%  "
+        f"{good:10} of {len(roles)}  {idle_heads(roles)[0]:4}",
+        flush=True,
+    )
+
+
 def experiments():
-    """Other shapes, one setting changed at a time, all with seed 0."""
-    changes = [
-        {},
-        *({"n_head": n} for n in (1, 2, 8)),
-        *({"n_layer": n} for n in (2, 3)),
-    ]
-    changes += [{"n_embd": n} for n in (16, 64)]
-    print("  change       parameters  seconds  above the floor  relations ≥ 0.95  idle")
-    for change in changes:
-        model, roles, above, seconds = trained(GPTConfig(**change))
-        good = sum(r.top1[r.head] >= 0.95 for r in roles)
-        name = ", ".join(f"{k} {v}" for k, v in change.items()) or "the default"
-        count = sum(p.numel() for p in model.parameters())
-        print(
-            f"  {name:<12} {count:10,}  {seconds:7.1f}  {above:14.2f}%  "
-            f"{good:10} of {len(roles)}  {idle_heads(roles)[0]:4}",
-            flush=True,
-        )
+    """Other shapes of the model, and another corpus."""
+    print(
+        f"  {'change':<17} parameters  seconds  above the floor  relations ≥ 0.95  idle"
+    )
+    experiment("the default")
+    for field, values in (
+        ("n_head", (1, 2, 8)),
+        ("n_layer", (2, 3)),
+        ("n_embd", (16, 64)),
+    ):
+        for value in values:
+            experiment(f"{field} {value}", **{field: value})
+    with patch.object(train, "spread", train.sample):
+        experiment("random sentences")
 
 
 # ------------------------------------------------------------------------------ speed
@@ -301,6 +310,21 @@ def formula():
         line(what, f"{1000 * a:.1f}", f"{1000 * b:.1f}", f"{b / a:.2f}", bar)
 
 
+def rounding(side=32, calls=20):
+    """A step of Muon in full precision against PyTorch's, in bfloat16."""
+
+    def steps(muon):
+        weight = nn.Parameter(torch.randn(side, side))
+        weight.grad = torch.randn(side, side)
+        optimizer = muon([weight])
+        return lambda: [optimizer.step() for _ in range(calls)]
+
+    a, b = medians(steps(train.Muon), steps(torch.optim.Muon), repeats=40)
+    what = f"step of Muon, {side} × {side}, µs"
+    a, b = 1e6 * a / calls, 1e6 * b / calls
+    line(what, f"{a:.0f}", f"{b:.0f}", f"{b / a:.2f}", "≥ 1")
+
+
 def attention_output(mask, q, k, v):
     return attention(q, k, v, mask)[0]
 
@@ -442,7 +466,7 @@ def speed():
     """Every line: this project, the peer, the ratio, and the bar for the ratio."""
     train.use_threads()
     line("", "Toy GPT", "peer", "ratio", "bar")
-    parts = (start_up, formula, maps, training_step, generation, scale)
+    parts = (start_up, formula, rounding, maps, training_step, generation, scale)
     for part in (*parts, time_to_one_percent, explorer):
         part()
 

@@ -6,9 +6,9 @@ from collections import Counter
 import pytest
 
 import train
-from train import BEGIN, END, IDS, VOCABULARY, Mistake, next_words, read, sample
+from train import BEGIN, END, IDS, VOCABULARY, Mistake, next_words, read, sample, spread
 
-MANY = sample(60000, seed=7)
+MANY, CORPUS = sample(60000, seed=7), spread(60000, seed=7)
 SENTENCES = MANY[:3000]
 
 
@@ -19,8 +19,22 @@ def test_the_vocabulary_and_the_sentences_fit_the_model():
     assert {w for s in MANY for w in s.words} == set(VOCABULARY)
 
 
-def test_sampling_is_repeatable():
-    assert sample(50, seed=1) == sample(50, seed=1) != sample(50, seed=2)
+@pytest.mark.parametrize("say", [sample, spread])
+def test_sampling_is_repeatable(say):
+    assert say(50, seed=1) == say(50, seed=1) != say(50, seed=2)
+
+
+def test_any_run_of_the_corpus_is_the_language_in_small():
+    def pairs(sentences):
+        names = [[r.name for r in s.relations] for s in sentences]
+        return sum("conjunction" in told for told in names)
+
+    def furthest(sentences):
+        runs = (sentences[i : i + 128] for i in range(0, len(sentences) - 128, 61))
+        return max(abs(pairs(run) - 0.25 * 128) for run in runs)
+
+    assert furthest(spread(12800, seed=0)) <= 4
+    assert furthest(sample(12800, seed=0)) >= 8  # random sentences come in streaks
 
 
 def test_the_log_probability_is_the_product_of_the_exact_next_words():
@@ -36,10 +50,11 @@ def test_the_log_probability_is_the_product_of_the_exact_next_words():
 @pytest.mark.parametrize(
     "prefix", ["", "the", "the hungry", "these", "the cat", "cats and", "the cat near"]
 )
-def test_the_exact_distribution_agrees_with_brute_sampling(prefix):
+@pytest.mark.parametrize("said", [MANY, CORPUS], ids=["sample", "spread"])
+def test_the_exact_distribution_agrees_with_brute_sampling(said, prefix):
     words = (BEGIN, *prefix.split())
     followers = Counter(
-        s.words[len(words)] for s in MANY if s.words[: len(words)] == words
+        s.words[len(words)] for s in said if s.words[: len(words)] == words
     )
     total = sum(followers.values())
     exact = next_words(words)
