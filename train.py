@@ -575,7 +575,7 @@ def default_config():
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = 1000  # training steps
+    steps: int = 950  # training steps
     batch_size: int = 128  # sentences in a step
     learning_rate: float = 0.02  # at its highest
     sentences: int = 40000  # size of the training corpus
