@@ -330,7 +330,6 @@ def two_animals(speaker, first, number):
 
 # --------------------------------------------- the language: one program, three uses
 
-
 GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # no number is further from all fractions
 
 
@@ -392,10 +391,10 @@ def spread(count, seed):
     """`count` sentences to learn from, in an order in which any run of them is the
     language in small.
 
-    From each to the next the point moves on by the golden ratio, and from the end of the
-    line to its beginning: so many as there are, they lie evenly, and the next falls
-    into one of the widest gaps (Niederreiter 1992, "Random Number Generation and
-    Quasi-Monte Carlo Methods", chapter 3).
+    From each to the next the point moves on by the golden ratio, past the end of the line
+    at its beginning again. However many there are, they lie evenly: each falls into one
+    of the widest gaps that the others have left (Niederreiter 1992, "Random Number
+    Generation and Quasi-Monte Carlo Methods", chapter 3).
     """
     start = random.Random(seed).random()
     return sentences_at((start + i * GOLDEN_RATIO) % 1 for i in range(count))
@@ -563,7 +562,7 @@ def use_threads():
 
 MOST_MEMORY = 4 * 10**9  # bytes: what any laptop has
 HELD_OUT_SEED = 20_000_000  # of the sentences that a model is judged on
-CORPUS_SEED = 463_000  # of the sentences that a model learns from, for seed 0; tuned
+CORPUS_SEED = 463_000  # plus the seed: of the corpus; tuned together with the rates
 
 
 def default_config():
@@ -682,7 +681,7 @@ def optimizers(model, learning_rate):
             working.append(p)
     inside = {id(p) for p in looking + working}
     rest = [p for p in model.parameters() if id(p) not in inside]
-    # The rates were tuned by `python tests/benchmark.py heads`, on seeds 0 to 4.
+    # Rates and momentum were tuned by `python tests/benchmark.py heads`, seeds 0 to 4.
     muon = Muon(
         [
             {"params": looking, "peak": 1.28 * learning_rate, "ns_steps": 0},

@@ -244,7 +244,7 @@ def common_recipe(watch, steps=6000, warm_up=100):
 
 def time_to_one_percent(repeats=3):
     """The default recipe, shortened so that it just gets there, against the common one."""
-    settings = train.TrainConfig(steps=700, eval_every=50)
+    settings = train.TrainConfig(steps=400, eval_every=25)
     ours, peer = [], []
     for _ in range(repeats):
         ours.append(
