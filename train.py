@@ -642,8 +642,8 @@ class FullPrecision(TorchFunctionMode):
 class Muon(torch.optim.Muon):
     """PyTorch's, in full precision, and without the import of its compiler.
 
-    It works in bfloat16, which a GPU multiplies faster; a CPU takes several times as long
-    for matrices as small as ours (`python tests/benchmark.py speed`).
+    It works in bfloat16, which a GPU multiplies faster; with matrices as small as ours, a
+    CPU is faster without (`python tests/benchmark.py speed`).
 
     torch.optim wraps some methods for torch.compile; the first call of a wrapper imports
     all of the compiler, and the reader waits. Nothing is compiled here, so the methods
