@@ -1,7 +1,7 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads         # five seeds: what every head does (2 min)
-    python tests/benchmark.py experiments   # other shapes of the model (3 min)
+    python tests/benchmark.py heads         # five seeds: what every head does (1 min)
+    python tests/benchmark.py experiments   # other shapes, another corpus (2 min)
     python tests/benchmark.py speed         # against peers made from PyTorch (9 min)
     python tests/benchmark.py faults        # damaged files, killed processes (5 min)
 
