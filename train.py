@@ -330,7 +330,8 @@ def two_animals(speaker, first, number):
 
 # --------------------------------------------- the language: one program, three uses
 
-GOLDEN_RATIO = (math.sqrt(5) - 1) / 2  # no number is further from all fractions
+# No number is further from all fractions. (1.618 … is the same, but for a whole turn.)
+GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 
 
 class Sentence(NamedTuple):
@@ -388,13 +389,13 @@ def sample(count, seed):
 
 
 def spread(count, seed):
-    """`count` sentences to learn from, in an order in which any run of them is the
-    language in small.
+    """`count` sentences to learn from, evenly spread over the line.
 
     From each to the next the point moves on by the golden ratio, past the end of the line
-    at its beginning again. However many there are, they lie evenly: each falls into one
-    of the widest gaps that the others have left (Niederreiter 1992, "Random Number
-    Generation and Quasi-Monte Carlo Methods", chapter 3).
+    at its beginning again. However many there are, each falls into one of the widest gaps
+    that the others have left (Knuth, "The Art of Computer Programming" 3, section 6.4,
+    theorem S). So any run of them makes the first choices of the grammar about as often
+    as they are likely, and the later ones the more so the longer it is.
     """
     start = random.Random(seed).random()
     return sentences_at((start + i * GOLDEN_RATIO) % 1 for i in range(count))
@@ -562,7 +563,8 @@ def use_threads():
 
 MOST_MEMORY = 4 * 10**9  # bytes: what any laptop has
 HELD_OUT_SEED = 20_000_000  # of the sentences that a model is judged on
-CORPUS_SEED = 463_000  # plus the seed: of the corpus; tuned together with the rates
+CORPUS_SEED = 463_000  # with the seed added: of the corpus; tuned, as the rates are
+MOST_SEED = HELD_OUT_SEED - CORPUS_SEED - 1  # no corpus begins as those do
 
 
 def default_config():
@@ -585,7 +587,7 @@ class TrainConfig:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            least, most = (0, HELD_OUT_SEED - 1) if field.name == "seed" else (1, 10**6)
+            least, most = (0, MOST_SEED) if field.name == "seed" else (1, 10**6)
             if field.type is int and not least <= value <= most:
                 wanted = f"it must be a whole number from {least} to {most}"
                 raise Mistake(f"{field.name}={value}: {wanted}")
@@ -631,7 +633,8 @@ class HeldOut:
 
 
 class FullPrecision(TorchFunctionMode):
-    """Within it, nothing is rounded to bfloat16."""
+    """Within it, `tensor.bfloat16()`, the one call by which PyTorch's Muon rounds, only
+    copies: Muon goes on to work in place."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         if function is torch.Tensor.bfloat16:
@@ -642,8 +645,8 @@ class FullPrecision(TorchFunctionMode):
 class Muon(torch.optim.Muon):
     """PyTorch's, in full precision, and without the import of its compiler.
 
-    It works in bfloat16, which a GPU multiplies faster; with matrices as small as ours, a
-    CPU is faster without (`python tests/benchmark.py speed`).
+    PyTorch's works in bfloat16, which a GPU multiplies faster; matrices as small as ours
+    a CPU multiplies faster in float32 (`python tests/benchmark.py speed`).
 
     torch.optim wraps some methods for torch.compile; the first call of a wrapper imports
     all of the compiler, and the reader waits. Nothing is compiled here, so the methods
@@ -652,9 +655,9 @@ class Muon(torch.optim.Muon):
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
-    def step(self):
+    def step(self, closure=None):
         with FullPrecision():
-            super().step()
+            return super().step(closure)
 
 
 class AdamW(torch.optim.AdamW):

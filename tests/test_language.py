@@ -24,7 +24,7 @@ def test_sampling_is_repeatable(say):
     assert say(50, seed=1) == say(50, seed=1) != say(50, seed=2)
 
 
-def test_any_run_of_the_corpus_is_the_language_in_small():
+def test_any_run_of_the_corpus_has_the_patterns_in_their_shares():
     def pairs(sentences):
         names = [[r.name for r in s.relations] for s in sentences]
         return sum("conjunction" in told for told in names)
