@@ -1,6 +1,6 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads         # seeds 0 to 4, or those given: what every head does (1 min)
+    python tests/benchmark.py heads         # five seeds, or those given: every head (1 min)
     python tests/benchmark.py experiments   # other shapes, another corpus (2 min)
     python tests/benchmark.py speed         # against peers made from PyTorch (9 min)
     python tests/benchmark.py faults        # damaged files, killed processes (5 min)
