@@ -107,7 +107,7 @@ def experiment(name, **change):
 
 
 def experiments():
-    """Other shapes of the model, and another corpus."""
+    """Other shapes of the model, another corpus, and batches that do not grow."""
     print(
         f"  {'change':<17} parameters  seconds  above the floor  relations ≥ 0.95  idle"
     )
@@ -120,12 +120,21 @@ def experiments():
     ):
         for value in values:
             experiment(f"{field} {value}", **{field: value})
-    even = train.spread
-    for name, corpus in (
-        ("corpus shuffled", lambda n, seed: random.Random(0).sample(even(n, seed), n)),
-        ("corpus random", train.sample),
+    even, growing = train.spread, train.schedule
+
+    def shuffled(count, seed):
+        return random.Random(0).sample(even(count, seed), count)
+
+    def whole(step, settings):
+        rate, _ = growing(step, settings)
+        return rate, settings.batch_size
+
+    for name, function, instead in (
+        ("corpus shuffled", "spread", shuffled),
+        ("corpus random", "spread", train.sample),
+        ("batches whole", "schedule", whole),
     ):
-        with patch.object(train, "spread", corpus):
+        with patch.object(train, function, instead):
             experiment(name)
 
 
@@ -181,22 +190,23 @@ def line(what, ours, peer, ratio, bar):
 def training_step():
     """Tokens a second, padding not counted, with the same optimiser for both."""
     config, settings = GPTConfig(), train.TrainConfig()
-    ids, targets = train.tensors(train.sample(4000, 0), config.block_size)
+    batch_size = settings.batch_size
+    corpus = train.sample(30 * batch_size, 0)
+    ids, targets = train.tensors(corpus, config.block_size)
 
     def steps(model):
         optimizer = train.AdamW(model.parameters(), lr=1e-3, fused=True)
         model.train()
 
         def run():
-            for at in range(0, 30 * settings.batch_size, settings.batch_size):
-                part = slice(at, at + settings.batch_size)
-                model.loss(ids[part], targets[part]).backward()
+            for part in zip(ids.split(batch_size), targets.split(batch_size)):
+                model.loss(*part).backward()
                 optimizer.step()
                 optimizer.zero_grad()
 
         return run
 
-    tokens = (targets[: 30 * settings.batch_size] != PADDING).sum().item()
+    tokens = (targets != PADDING).sum().item()
     ours, peer = medians(steps(GPT(config)), steps(Peer(config)), repeats=15)
     line(
         "training step, tokens/s",

@@ -144,9 +144,9 @@ FLAGS = [
     (("--steps", "9" * 5000), "steps"),
     (("--steps", "1\n2"), "steps", r"1\n2"),
     (("--steps",), "steps", "expected one argument"),
-    (("--sentences", "1"), "batch_size=128", "sentences=1"),
+    (("--sentences", "1"), "batch_size=192", "sentences=1"),
     (("--seed", "20000000"), "seed=20000000"),  # of the held-out sentences
-    (("--learning_rate", "0"), "learning_rate=0", "0.02"),
+    (("--learning_rate", "0"), "learning_rate=0", "0.028"),
     (("--dropout", "1"), "dropout=1"),
     (("--device", "nonsense"), "device=nonsense", "cuda"),
     (("--device", ""), "device="),
