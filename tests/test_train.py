@@ -90,6 +90,16 @@ def test_muon_steps_equally_far_in_every_direction_of_a_matrix():
     assert not torch.equal(weight, weight.bfloat16().float())  # in full precision
 
 
+def test_small_batches_at_the_whole_rate_then_whole_batches_while_it_falls():
+    settings = TrainConfig(steps=100, batch_size=30)
+    plan = [train.schedule(step, settings) for step in range(100)]
+    rates, sizes = map(list, zip(*plan))
+    assert sizes == [10] * 50 + [30] * 50
+    assert rates[:20] == sorted(set(rates[:20])) and rates[19:51] == [1.0] * 32
+    assert rates[50:] == sorted(set(rates[50:]), reverse=True) and rates[-1] < 0.03
+    assert train.schedule(0, TrainConfig(batch_size=1))[1] == 1
+
+
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(quick):
     again, _ = train.train(GPTConfig(), QUICK)
     other, _ = train.train(GPTConfig(), TrainConfig(**{**vars(QUICK), "seed": 1}))
