@@ -329,7 +329,7 @@ class GPT(nn.Module):
         for block in self.blocks:
             y, _ = block.attention.heads(block.norm_1(x))  # (B, n_head, T, head_size)
             block.attention.mean.copy_(y.transpose(1, 2)[counts].mean(0).unsqueeze(1))
-            if block is not self.blocks[-1]:
+            if block is not self.blocks[-1]:  # after the last mean nothing is needed
                 x, _ = block(x)
 
     @contextmanager

@@ -577,7 +577,7 @@ class TrainConfig:
 
     steps: int = 600  # training steps
     batch_size: int = 192  # sentences in a step, a third as many in the first half
-    learning_rate: float = 0.028  # at its highest
+    learning_rate: float = 0.028  # at its highest; queries and keys learn faster
     sentences: int = 40000  # size of the training corpus
     eval_every: int = 100  # steps between two looks at the held-out loss
     seed: int = 0  # the same seed gives the same weights, bit for bit
@@ -646,7 +646,8 @@ class Muon(torch.optim.Muon):
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
     def step(self, closure=None):
-        # The one call by which it rounds only copies now: it goes on to work in place.
+        # PyTorch's rounds by one call, tensor.bfloat16(), and works on the result in
+        # place. While it steps, that call, wherever it is made, is a plain copy.
         with patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
             return super().step(closure)
 
@@ -662,8 +663,8 @@ def optimizers(model, learning_rate):
     """Muon for the matrices inside the blocks, AdamW for all the rest.
 
     Muon (Jordan et al. 2024) makes a step equally long in every direction of a matrix.
-    Not so for queries and
-    keys: there, ns_steps=0 keeps the gradient's own direction, only scaled to length 1.
+    Not so for queries and keys: there, ns_steps=0 keeps the gradient's own direction, only
+    scaled to length 1.
     What a class of words has in common is then learned before what sets its members
     apart, so that one head looks at all determiners rather than two at half of them.
     """
@@ -697,14 +698,15 @@ def schedule(step, settings, warm_up=20):
     """The share of the learning rate at a step, and how many sentences it learns from.
 
     Far from the goal a rough direction will do: in the first half of the steps a batch is
-    a third of `batch_size`, and the rate, after 20 steps, whole. In the second half the
-    batch is whole, and the rate falls linearly to 0. Both make the steps less noisy (Smith
-    et al. 2018, "Don't Decay the Learning Rate, Increase the Batch Size").
+    a third of `batch_size`, and the rate climbs for 20 steps, then stays at its highest.
+    In the second half the batch is whole, and the rate falls linearly to 0. Both make the
+    steps less noisy (Smith et al. 2018, "Don't Decay the Learning Rate, Increase the Batch
+    Size").
     """
-    left = 2 * (1 - step / settings.steps)  # from 2 to 0
-    rate = min(1.0, (step + 1) / warm_up, left)
+    left = 1 - step / settings.steps  # of the steps, from 1 to 0
+    rate = min(1.0, (step + 1) / warm_up, 2 * left)
     whole = settings.batch_size
-    return rate, whole if left <= 1 else max(1, whole // 3)
+    return rate, whole if left <= 0.5 else max(1, whole // 3)
 
 
 @torch.no_grad()
@@ -894,8 +896,9 @@ class Relations:
         return self.looks(maps)[n, :, self.source]
 
     def decided(self, logits):
-        """Whether the right word comes before every wrong one: (n,) bool."""
-        right = logits.gather(1, self.right[:, None])  # (n, 1), of (n, vocab_size)
+        """Whether the right word comes before every wrong one, (n,) bool, by the logits
+        of the rows that decide, (n, vocab_size)."""
+        right = logits.gather(1, self.right[:, None])  # (n, 1)
         return (right > logits.gather(1, self.wrong)).all(dim=1)
 
     def best_offset(self):
@@ -927,11 +930,16 @@ class Role(NamedTuple):
 
 @torch.no_grad()
 def measure(model, held_out):
-    """The role of the heads in every relation: a list of Role, syntactic ones first."""
+    """The role of the heads in every relation: a list of Role, syntactic ones first.
+
+    Raises Mistake where a changed grammar has no relation that looks back.
+    """
     model = model.to("cpu").eval()
     ids, config = held_out.ids, model.config
     found = [Relations(held_out, name) for name in RELATIONS]
     relations = [r for r in found if len(r.row)]  # a changed grammar may have fewer
+    if not relations:
+        raise Mistake("no relation of this grammar looks back: nothing to measure")
     where = torch.cat([r.sentence * ids.size(1) + r.row for r in relations])
 
     def logits():

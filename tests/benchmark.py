@@ -1,7 +1,7 @@
 """Measures what the README quotes. Each part prints a table.
 
     python tests/benchmark.py heads         # five seeds, or those given: every head (1 min)
-    python tests/benchmark.py experiments   # other shapes, another corpus (2 min)
+    python tests/benchmark.py experiments   # other shapes, corpora, batches (2 min)
     python tests/benchmark.py speed         # against peers made from PyTorch (9 min)
     python tests/benchmark.py faults        # damaged files, killed processes (5 min)
 
@@ -262,7 +262,7 @@ def common_recipe(watch, steps=6000, warm_up=100):
 
 def time_to_one_percent(repeats=3):
     """The default recipe, shortened so that it just gets there, against the common one."""
-    settings = train.TrainConfig(steps=400, eval_every=25)
+    settings = train.TrainConfig(steps=250, eval_every=25)
     ours, peer = [], []
     for _ in range(repeats):
         ours.append(
@@ -303,20 +303,20 @@ def maps():
 def formula():
     """The formula as it is written in model.py against PyTorch's fused kernel, forward
     and backward: the kernel is left out where it is slower, up to SHORT tokens."""
-    scores = torch.randn(128, 4, 12, 12).where(causal_mask(12), -torch.inf)
+    scores = torch.randn(192, 4, 12, 12).where(causal_mask(12), -torch.inf)
     for what, ours, peer in (
         ("softmax", partial(softmax, scores), partial(scores.softmax, -1)),
         ("exp", lambda: torch.exp2(scores / math.log(2)), scores.exp),
     ):
         a, b = medians(ours, peer, repeats=40)
-        what += " of 128 × 4 × 12 rows of 12, ms"
+        what += " of 192 × 4 × 12 rows of 12, ms"
         line(what, f"{1000 * a:.2f}", f"{1000 * b:.2f}", f"{b / a:.2f}", "≥ 1")
 
     def pass_through(function, *qkv):
         y = function(*qkv)  # (B, n_head, T, head_size)
         (y.transpose(1, 2).flatten(2) * weight).sum().backward()
 
-    for B, T, bar in ((128, 12, "≥ 1"), (48, 32, "≤ 1")):
+    for B, T, bar in ((192, 12, "≥ 1"), (72, 32, "≤ 1")):
         qkv = [torch.randn(B, T, 4, 8).transpose(1, 2) for _ in range(3)]
         for tensor in qkv:
             tensor.requires_grad_()
