@@ -509,7 +509,7 @@ def needed(album, model, roles):
         """A map is not a proof: the removal is. On the right each head is switched off
         (it gives its average, whatever the words), and the loss rises where it was
         needed. Where a head looks and is not needed, others can do without it. Where it is
-        needed and does not look, it knows something else about the same word."""
+        needed and does not look, it may know something else about the same word."""
     )
     print("  relation     best head  looks  fixed offset  untrained  nats lost without")
     for role in roles:

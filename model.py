@@ -29,15 +29,15 @@ from torch.nn import functional as F
 
 PADDING = -1  # a target below zero is padding: it never contributes to the loss
 
-# Up to so many tokens the formula, as it is written here, is faster than PyTorch's fused
-# kernel (`python tests/benchmark.py speed`); above, that kernel is used wherever no
-# weights are asked for.
+# For few tokens the formula, as it is written here, is faster than PyTorch's fused kernel,
+# for many it is slower (12 and 32: `python tests/benchmark.py speed`). Above so many, that
+# kernel is used wherever no weights are asked for.
 SHORT = 15
 
 # Each query starts with a constant of its own, so that from its first step a head
-# prefers the same words whichever word is asking. A relation that is settled in
-# several places (after an adjective, after a noun) is then learned by one head; with
-# GPT-2's zeros, different heads take it in different places.
+# prefers the same words whichever word is asking. It is meant to have a relation that
+# is settled in several places (after an adjective, after a noun) learned by one head;
+# `python tests/benchmark.py choices` says how much it helps over GPT-2's zeros.
 QUERY_BIAS_STD = 2.75  # tuned together with the rates of `optimizers` in train.py
 
 

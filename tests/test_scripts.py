@@ -144,9 +144,9 @@ FLAGS = [
     (("--steps", "9" * 5000), "steps"),
     (("--steps", "1\n2"), "steps", r"1\n2"),
     (("--steps",), "steps", "expected one argument"),
-    (("--sentences", "1"), "batch_size=192", "sentences=1"),
+    (("--sentences", "1"), f"batch_size={train.TrainConfig.batch_size}"),
     (("--seed", "20000000"), "seed=20000000"),  # of the held-out sentences
-    (("--learning_rate", "0"), "learning_rate=0", "0.028"),
+    (("--learning_rate", "0"), "learning_rate=0", str(train.TrainConfig.learning_rate)),
     (("--dropout", "1"), "dropout=1"),
     (("--device", "nonsense"), "device=nonsense", "cuda"),
     (("--device", ""), "device="),

@@ -43,6 +43,40 @@ def test_every_relation_has_a_head_that_beats_its_baselines(default):
     assert heads["determiner"] != heads["adjective"]
 
 
+def test_removing_heads_confirms_what_they_do(default):
+    roles = train.measure(*default)
+    confirmed = [
+        role.cost[role.head] >= 0.3 and role.cost[role.head] in sorted(role.cost)[-2:]
+        for role in roles
+    ]
+    assert sum(confirmed) >= 5
+    for costs in zip(*(role.cost for role in roles)):  # of each head
+        assert max(costs) >= train.IDLE
+
+
+@torch.no_grad()
+def test_a_removal_costs_what_the_loss_rises_in_the_whole_model(default):
+    model, held_out = default
+
+    def loss_at(r):
+        words = model(held_out.ids)[0][r.sentence, r.row].log_softmax(-1)
+        return -words[torch.arange(len(r.right)), r.right][r.scoring].mean().item()
+
+    for role in train.measure(model, held_out):
+        r = train.Relations(held_out, role.name)
+        with model.heads_off([(0, role.head)]):
+            without = loss_at(r)
+        assert role.cost[role.head] == pytest.approx(without - loss_at(r), abs=1e-5)
+
+
+def test_a_grammar_without_relations_is_refused_in_words(default):
+    model, _ = default
+    empty = HeldOut(12, count=20)
+    empty.sentences = [s._replace(relations=()) for s in empty.sentences]
+    with pytest.raises(train.Mistake, match="nothing to measure"):
+        train.measure(model, empty)
+
+
 def test_an_untrained_model_has_no_job_for_any_head(default):
     _, held_out = default
     model = train.untrained(GPTConfig())
