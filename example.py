@@ -1,95 +1,220 @@
-"""How words relate, in the terminal: where each head looks, and what it is good for.
+"""Swap a word, and see which head knows: word relationships in the terminal.
 
-    python example.py                                   # three sentences, all heads
-    python example.py "The hungry fox eats the mouse."  # your own
+    python example.py                                   # four swaps, and every head
+    python example.py "The hungry fox eats the mouse."  # your own sentence
+    python example.py --words                           # the words it knows
 
 A causal model settles a word in the row of the word before it: `the ▸ bird` is the row
-that has read "the" and is about to say "bird". Everything printed here is measured on
-the model in front of you, beside the same model before training.
+that has read "the" and is about to say "bird".
 """
 
+import math
 import os
 import sys
+import textwrap
 
 from train import (
     CHECKPOINT,
     END,
-    IDLE,
-    RELATIONS,
+    IDS,
+    KINDS,
     Mistake,
+    Pair,
     Parser,
+    as_ids,
     expect,
     generate_many,
     head_names,
     in_language,
     inspect_attention,
-    jobs,
+    leaves,
     load,
     measure,
     next_words,
+    pair_of,
     polite,
     read,
     relations_of,
-    untrained,
+    swap_each_head,
 )
 
-EXAMPLES = {
-    "the cat chases the bird": "subject, verb, object",
-    "the quick brown fox": "adjective and noun",
-    "cats and dogs are friends": "conjunction",
-    "the hungry cat near the sleepy dogs eats the fish": "all at once, over a distractor",
-}
+EXAMPLES = (  # a sentence up to the row that decides, and the swap
+    ("the cat near the dogs", "cat → cats"),
+    ("the hungry fox", "hungry → sleepy"),
+    ("the cat and the dog", "and → or"),
+    ("the dog eats the", "dog → horse"),
+)
+SHADES = " ░▒▓█"
+
+
+def in_colour():
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
 def heading(text):
     """A heading: bold in a terminal, plain in a pipe or with NO_COLOR set."""
-    if sys.stdout.isatty() and "NO_COLOR" not in os.environ:
-        text = f"\033[1m{text}\033[0m"
-    print(f"\n{text}")
+    print(f"\n\033[1m{text}\033[0m" if in_colour() else f"\n{text}")
 
 
-def percent(chances, count=3):
+def tell(text):
+    """A paragraph, as wide as the terminal, 78 columns at most."""
+    try:
+        columns = os.get_terminal_size().columns
+    except (OSError, ValueError):
+        columns = int(os.environ.get("COLUMNS") or 80)
+    print(textwrap.fill(" ".join(text.split()), max(30, min(78, columns - 1))))
+
+
+def percent(chances, count=2):
     """The likeliest words of a distribution: "eats 79%, drinks 2%"."""
     likeliest = sorted(chances, key=chances.get, reverse=True)[:count]
-    return ", ".join(f"{w} {chances[w]:.0%}" for w in likeliest if chances[w] > 0.005)
+    told = [(w if w != END else "(end)", chances[w]) for w in likeliest]
+    return ", ".join(f"{word} {chance:.0%}" for word, chance in told if chance > 0.005)
 
 
-def show_relations(model, sentence, about=""):
-    """Each related pair of words: the strongest head, and what the model makes of it."""
-    words, weights = inspect_attention(model, sentence)
-    before = inspect_attention(untrained(model.config), sentence).weights.flatten(0, 1)
-    weights, names = weights.flatten(0, 1), head_names(model.config)  # (heads, T, T)
-    heading(" ".join(words[1:]) + (f"   ({about})" if about else ""))
-    related = relations_of(words)
-    if not related:
-        print("  The grammar sees no related words here.")
+def cell(weight):
+    """One weight as two blocks, the darker the more: in colour, shades of blue."""
+    block = SHADES[min(4, int(weight * 4 + 0.5))] * 2
+    if not in_colour():
+        return block
+    colour = (255, 153, 111, 69, 27)[min(4, int(weight * 4 + 0.5))]
+    return f"\033[48;5;{colour}m  \033[0m"
+
+
+def show_map(words, weights):
+    """A head's map, (T, T): a row looks back at the words above and at itself."""
+    width = max(map(len, words))
+    for row, word in enumerate(words):
+        cells = "".join(cell(weight) for weight in weights[row, : row + 1].tolist())
+        print(f"    {word:>{width}} {cells}")
+
+
+def swap_in(words, swap):
+    """The words with a swap such as "cat → cats" made in its last possible place, and
+    the place. Raises Mistake where it is none."""
+    both = [part.split() for part in swap.replace("->", "→").split("→")]
+    if len(both) != 2 or [len(part) for part in both] != [1, 1]:
+        raise Mistake('a swap names two words: "cat → cats"')
+    (old,), (new,) = both
+    if old not in words[1:]:
+        raise Mistake(f'"{old}" is not in "{" ".join(words[1:])}"')
+    if new not in IDS:
+        read([new])
+    source = len(words) - 1 - words[::-1].index(old)
+    return [*words[:source], new, *words[source + 1 :]], source
+
+
+def show_swap(model, words, swap, main=None):
+    """Which head knows: a word is swapped, and each head alone hears of it.
+
+    words: from <s> to the row that decides. main: {relation: head}, of the table.
+    """
+    swapped, source = swap_in(words, swap)
+    names, old, new = head_names(model.config), words[source], swapped[source]
+    heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
+    pair = Pair(tuple(words), tuple(swapped), source)
+    if not (next_words(words) and next_words(swapped)):
+        print("  One of the two is outside the language, so there is no telling")
+        print("  which word is right. The model says:")
+        print(f"  {old}: {percent(expect(model, words))}")
+        print(f"  {new}: {percent(expect(model, swapped))}")
+        return
+    clean, other, patched = (t.tolist() for t in swap_each_head(model, [pair]))
+    way = clean[0] - other[0]
+    if not math.isfinite(way) or abs(way) < 1e-4:
+        print(
+            "  The swap changes nothing that may follow, or nothing that the model says."
+        )
+        return
+    shares = [(clean[0] - one[0]) / way for one in patched]
+    head = max(range(len(shares)), key=shares.__getitem__)
+    layer, place = pair_of(model.config, head)
+    _, weights = inspect_attention(model, words)
+    print(f"  {names[head]} looks back:")
+    show_map(words, weights[layer, place])
+    given = model.head_outputs(as_ids(swapped))[layer][:, place]
+    with model.patch_heads({(layer, place): given}):
+        alone = expect(model, words)
+    wide = max(len(f"only {names[head]} hears {new}"), len(f"it reads {old}"))
+    print(f"  {f'it reads {old}':<{wide}}  says {percent(expect(model, words))}")
+    print(f"  {f'it reads {new}':<{wide}}  says {percent(expect(model, swapped))}")
+    print(f"  {f'only {names[head]} hears {new}':<{wide}}  says {percent(alone)}")
+    print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
+    relation = [r for r in relations_of_row(words) if r.source == source]
+    if main and relation and main.get(relation[0].name, head) != head:
+        name = relation[0].name
+        print(f"  (Over all sentences {names[main[name]]} carries most of {name}.)")
+    print(f"  the truth    {percent(next_words(words))}")
+    print(f"  after {new}  {percent(next_words(swapped))}")
+
+
+def relations_of_row(words):
+    """The relations that settle the word after `words`."""
+    for word in next_words(words):
+        return [r for r in relations_of((*words, word)) if r.row == len(words) - 1]
+    return []
+
+
+def show_sentence(model, text):
+    """A sentence of the reader's: what each related word is looked at by, the next
+    word, and where the sentence leaves the language."""
+    words, weights = inspect_attention(model, text)
+    names, flat = head_names(model.config), weights.flatten(0, 1)  # (heads, T, T)
+    heading(" ".join(words[1:]))
+    related = [r for r in relations_of(words) if r.row + 1 < len(words)]
+    related += relations_of_row(words) if not leaves(words) else []
     for relation in related:
         row, source = relation.row, relation.source
         after = words[row + 1] if row + 1 < len(words) else "…"
-        cell = f"{words[row]} ▸ {after}"
-        if row == source:
-            print(
-                f"  {cell:<20} {RELATIONS[relation.name]:<19} by itself: no looking back"
-            )
-            continue
-        head = weights[:, row, source].argmax()
+        head = flat[:, row, source].argmax().item()
+        print(f"  {f'{words[row]} ▸ {after}':<18} {relation.name}")
         print(
-            f"  {cell:<20} {RELATIONS[relation.name]:<19} {names[head]} looks at "
-            f"{words[source]}: {weights[head, row, source]:.2f} "
-            f"(untrained {before[:, row, source].max():.2f})"
+            f"    {names[head]} looks at {words[source]}: {flat[head, row, source]:.0%}"
         )
-    for row in sorted({relation.row for relation in related}):
-        prefix = words[: row + 1]
-        print(f"  {' '.join(prefix[1:])} …")
-        print(f"      model: {percent(expect(model, prefix))}")
-        print(f"      truth: {percent(next_words(tuple(prefix)))}")
-    if END not in next_words(tuple(words)):
-        going_on = next_words(tuple(words))
+    if related:
+        print(f"  {names[head]}:")
+        show_map(words, flat[head])
+    print(f"  next, the model: {percent(expect(model, words), 3)}")
+    if where := leaves(words):
+        tell(f"  Outside the language: {where}.")
+    else:
+        print(f"  next, the truth: {percent(next_words(words), 3)}")
+
+
+def show_table(model, roles):
+    """For each relation the head that carries it, beside two baselines."""
+    names = head_names(model.config)
+    heading(
+        f"What the heads do: {min(r.count for r in roles)} or more swaps a relation"
+    )
+    tell(
+        """looks: how often the head's largest weight is on the right word. carries: how
+        much of the decision moves when this head alone hears of the swap. flips: how
+        often the model then says the other word. back: how often "always so many words
+        back" would be right. blank: the best head before training."""
+    )
+    print("\n  relation            head   looks carries flips  back blank")
+    for r in roles:
+        head = "shared" if r.shared else names[r.head]
+        share = r.carries[r.head]
+        told = " none" if math.isnan(share) else f"{share + 0.0:5.2f}"
         print(
-            f"  (not finished: next comes {percent(going_on)})"
-            if going_on
-            else "  (not a sentence of the language: take the maps with a grain of salt)"
+            f"  {r.name:<19} {head:<6}  {r.looks[r.head]:.2f}  {told}   "
+            f"{r.flips[r.head]:.2f}  {r.offset_looks:.2f}  {r.untrained_looks:.2f}"
         )
+    print()
+    for head, name in enumerate(names):
+        carried = [r.name for r in roles if r.head == head and not r.shared]
+        parts = [
+            r.name for r in roles if r.name not in carried and r.carries[head] > 0.2
+        ]
+        looks = [
+            r.name for r in roles if r.looks[head] >= 0.95 and r.carries[head] < 0.05
+        ]
+        told = f"carries {', '.join(carried)}" if carried else "carries no relation"
+        told += f"; a part of {', '.join(parts)}" if parts else ""
+        told += f"; looks without carrying: {', '.join(looks)}" if looks else ""
+        tell(f"{name} {told}.")
 
 
 def show_sentences(model, count=5, seed=0):
@@ -100,78 +225,79 @@ def show_sentences(model, count=5, seed=0):
         print(f"  {' '.join(words[1:])}{END}{known}")
 
 
-def show_roles(model, held_out):
-    """The table: what each relation has, and what each head does."""
-    roles, names = measure(model, held_out), head_names(model.config)
-    heading(
-        f"The heads, on {len(held_out.sentences):,} sentences never seen in training"
-    )
-    print(
-        "  How often does the head look at the right word, and what breaks without it?\n\n"
-        "                             right   a fixed  un-      removing it  decided\n"
-        "  relation            head   word    offset   trained  costs, nats  right → without"
-    )
-    for r in roles:
-        print(
-            f"  {RELATIONS[r.name]:<19} {names[r.head]}   {r.top1[r.head]:.2f}    "
-            f"{r.offset_top1:.2f}     {r.untrained_top1:.2f}     "
-            f"{r.cost[r.head]:5.2f}        {r.right:4.0%} → {r.right_without:.0%}"
-        )
-    print()
-    for name, head_roles, costs in zip(
-        names, jobs(roles), zip(*(r.cost for r in roles))
-    ):
-        looks = ", ".join(RELATIONS[r.name] for r in head_roles) or "no relation best"
-        needed = roles[costs.index(max(costs))]
-        need = (
-            f"needed most for {RELATIONS[needed.name]} ({max(costs):.2f} nats)"
-            if max(costs) >= IDLE
-            else "idle: it can be removed at no cost"
-        )
-        print(f"  {name}  {looks}; {need}")
+def show_words():
+    """The vocabulary by kind."""
+    told = set()
+    for kind, members in KINDS.items():
+        new = [word for word in dict.fromkeys(members) if word not in told]
+        told.update(new)
+        tell(f"{kind}: {', '.join(new)}")
 
 
 def ask(model):
-    """The reader's own sentences, until an empty line or Ctrl-D."""
+    """The reader's own sentences and swaps, until an empty line or Ctrl-D."""
+    words = None
+    tell('Type a sentence, or its beginning; then swap a word of it, "cat → dog".')
     while True:
         try:
-            sentence = input("\nYour own sentence (Enter ends): ").strip()
+            line = input("\n> ").strip()
         except EOFError:
             return print()
-        if not sentence:
+        if not line:
             return None
         try:
-            show_relations(model, sentence)
+            if "→" in line or "->" in line:
+                if not words:
+                    raise Mistake("type a sentence first")
+                show_swap(model, first_row(words, line), line)
+            else:
+                show_sentence(model, line)
+                words = read(line)
         except Mistake as mistake:
             print(f"  {mistake}")
 
 
+def first_row(words, swap):
+    """The words up to the first row in which the swap changes what may follow."""
+    swapped, source = swap_in(words, swap)
+    for row in range(source + 1, len(words) + 1):
+        own, other = next_words(words[:row]), next_words(swapped[:row])
+        if own and other and set(own) - set(other) and set(other) - set(own):
+            return words[:row]
+    return words
+
+
 def main():
     """`python example.py`: the examples and the table, or the reader's sentences."""
-    parser = Parser(__doc__)
+    parser = Parser("Word relationships in the terminal: swap a word, see who knows.")
     parser.add_argument("sentence", nargs="*", help="a sentence, in quotes; or several")
     parser.add_argument(
         "--checkpoint", default=CHECKPOINT, help="the model to look into"
     )
+    parser.add_argument("--words", action="store_true", help="list the vocabulary")
     flags = parser.parse_args()
+    if flags.words:
+        return show_words()
     for sentence in flags.sentence:
         read(sentence)  # a typo shows before a model is trained
     model, held_out = load(flags.checkpoint)
-
-    print(
-        "Each row has read a word, and is about to say the next: the ▸ bird. It looks back,\n"
-        'never ahead: "quick" can\'t see "fox", "fox" sees "quick".'
+    tell(
+        """Each row has read a word and is about to say the next: "the ▸ bird". It looks
+        back, never ahead. Darker is more."""
     )
     for sentence in flags.sentence:
-        show_relations(model, sentence)
+        show_sentence(model, sentence)
     if flags.sentence:
-        return
-    for sentence, about in EXAMPLES.items():
-        show_relations(model, sentence, about)
+        return None
+    roles = measure(model, held_out)
+    main_carriers = {r.name: r.head for r in roles}
+    for sentence, swap in EXAMPLES:
+        show_swap(model, read(sentence), swap, main_carriers)
+    show_table(model, roles)
     show_sentences(model)
-    show_roles(model, held_out)
     if sys.stdin.isatty() and sys.stdout.isatty():
         ask(model)
+    return None
 
 
 if __name__ == "__main__":

@@ -3,37 +3,36 @@
     python train.py                      # train, say how good it is, write checkpoint.pt
     python train.py --n_head 2 --seed 1  # tweak any setting: see --help
 
-Four parts, in reading order. The language: a grammar that samples sentences, labels
-their word relations, and knows the exact distribution of the next word. The training,
-against the loss that no model can beat. The checkpoint. And looking inside: maps,
-generated sentences, and what each head is worth.
+Four parts, in reading order. The language: rules that say sentences, and know the exact
+distribution of the next word. The training, against the loss that no model can beat.
+Looking inside: what each head looks at, and what it carries. And the checkpoint.
 """
+
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 (a line is kinder than a traceback)
+    sys.exit("Toy GPT needs Python 3.11 or newer.")
 
 import argparse
 import codecs
 import difflib
-import gc
 import hashlib
-import inspect
 import io
 import math
 import os
 import random
-import re
-import sys
 import tempfile
-import time
-import zlib
+from bisect import bisect
+from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
-from functools import cache, lru_cache
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
-from unittest.mock import patch
 
 import torch
-from torch.nn import functional as F
 
-from model import GPT, PADDING, GPTConfig
+from model import GPT, PADDING, GPTConfig, causal_mask, setting
 
 # ---------------------------------------------------------------- the language: words
 
@@ -45,9 +44,9 @@ class Animal(NamedTuple):
 
     singular: str
     plural: str
-    food: str
-    home: str
-    habits: tuple  # what it does when no adjective says otherwise
+    foods: tuple
+    homes: tuple
+    habits: tuple  # what it does most when no adjective says otherwise
 
 
 # A verb's singular form stands for the verb in every table.
@@ -60,120 +59,112 @@ PLURAL_VERB = {
     "watches": "watch",
     "is": "are",
 }
+# fmt: off
 ANIMALS = (
-    Animal("cat", "cats", "fish", "basket", ("chases", "drinks", "eats")),
-    Animal("fox", "foxes", "mouse", "den", ("eats", "chases", "watches")),
-    Animal("rabbit", "rabbits", "carrot", "burrow", ("eats", "seeks", "sleeps")),
-    Animal("monkey", "monkeys", "banana", "tree", ("watches", "chases", "sleeps")),
-    Animal("dog", "dogs", "bone", "kennel", ("chases", "eats", "seeks")),
-    Animal("horse", "horses", "grass", "stable", ("drinks", "eats", "seeks")),
-    Animal("cow", "cows", "clover", "barn", ("eats", "sleeps", "drinks")),
-    Animal("bear", "bears", "honey", "cave", ("sleeps", "eats", "seeks")),
+    Animal("cat", "cats", ("fish", "mouse"), ("basket",), ("chases", "drinks", "eats")),
+    Animal("fox", "foxes", ("mouse",), ("den", "forest"), ("eats", "chases", "watches")),
+    Animal("rabbit", "rabbits", ("carrot", "clover"), ("burrow",), ("eats", "seeks", "sleeps")),
+    Animal("monkey", "monkeys", ("banana",), ("tree",), ("watches", "chases", "sleeps")),
+    Animal("dog", "dogs", ("bone",), ("kennel",), ("chases", "eats", "seeks")),
+    Animal("horse", "horses", ("grass", "hay"), ("stable",), ("drinks", "eats", "seeks")),
+    Animal("cow", "cows", ("clover", "grass", "hay"), ("barn", "meadow"), ("eats", "sleeps", "drinks")),
+    Animal("bear", "bears", ("honey", "fish"), ("cave", "forest"), ("sleeps", "eats", "seeks")),
 )
-# An animal is seen with one from the other half only: no "the cat and the cat".
-HALVES = (ANIMALS[:4], ANIMALS[4:])
 # Nouns that look the same in both numbers: only the determiner tells.
 UNMARKED = (
-    Animal("sheep", "sheep", "hay", "meadow", ("eats", "sleeps", "seeks")),
-    Animal("deer", "deer", "moss", "forest", ("drinks", "watches", "eats")),
+    Animal("sheep", "sheep", ("hay", "grass"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
+    Animal("deer", "deer", ("moss", "grass"), ("forest",), ("drinks", "watches", "eats")),
 )
+ONE = tuple(animal.singular for animal in ANIMALS)
+SEVERAL = tuple(animal.plural for animal in ANIMALS)
+SAME = tuple(animal.singular for animal in UNMARKED)
+ANY_ANIMAL = tuple(w for animal in ANIMALS for w in animal[:2]) + SAME
 # An adjective settles what its animal does: the hungry fox eats.
 ADJECTIVES = {
-    "hungry": "eats",
-    "greedy": "eats",
-    "thirsty": "drinks",
-    "sleepy": "sleeps",
-    "tired": "sleeps",
-    "lost": "seeks",
-    "cold": "seeks",
-    "quick": "chases",
-    "playful": "chases",
-    "curious": "watches",
-    "careful": "watches",
+    "hungry": "eats", "greedy": "eats", "thirsty": "drinks", "sleepy": "sleeps",
+    "tired": "sleeps", "lost": "seeks", "cold": "seeks", "quick": "chases",
+    "playful": "chases", "curious": "watches", "careful": "watches",
 }
-OBJECTS = {  # of the verbs that leave the animal a choice
-    "drinks": ("milk", "water", "juice"),
-    "chases": ("bird", "ball", "butterfly"),
-    "watches": ("moon", "river", "road", "rain"),
-}
+# fmt: on
+DRINKS = ("milk", "water", "juice")
+PREY = ("bird", "ball", "butterfly", "mouse")
+SIGHTS = ("moon", "river", "road", "rain", "bird", "mouse", "fish")
 DETERMINERS = (("this", "that", "every", "a"), ("these", "those", "two", "many"))
 COLOURS = ("brown", "black", "white", "gray", "little")
 PREPOSITIONS = ("near", "behind", "beside")
 LATER = ("same", "nice")  # between the last "the" and the object
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
-FUNCTION_WORDS = ("the", "and", "or")
-SHARED_VERBS = ("drinks", "sleeps", "chases", "watches")  # two animals can share these
 
-
-def all_words(*tables):
-    """Each word of the tables once, in order."""
-    words = {}
-    for table in tables:
-        if isinstance(table, str):
-            words[table] = None
-        else:
-            pairs = table.items() if isinstance(table, dict) else table
-            words.update(dict.fromkeys(all_words(*pairs)))
-    return list(words)
-
-
-# fmt: off
-VOCABULARY = all_words(
-    BEGIN, END, FUNCTION_WORDS, DETERMINERS, ADJECTIVES, COLOURS, ANIMALS, UNMARKED,
-    PREPOSITIONS, PLURAL_VERB, OBJECTS, LATER, ALONE, TOGETHER,
-)
-# fmt: on
+KINDS = {  # the vocabulary by kind: each word stands in the first that has it
+    "marks": (BEGIN, END),
+    "little words": ("the", "and", "or"),
+    "determiners": sum(DETERMINERS, ()),
+    "adjectives": tuple(ADJECTIVES),
+    "colours": COLOURS,
+    "animals": ANY_ANIMAL,
+    "food and drink": sum((a.foods for a in ANIMALS + UNMARKED), ()) + DRINKS,
+    "homes": sum((a.homes for a in ANIMALS + UNMARKED), ()),
+    "prepositions": PREPOSITIONS,
+    "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
+    "things to chase and watch": PREY + SIGHTS,
+    "before a noun": LATER,
+    "after is and are": ALONE + TOGETHER,
+}
+VOCABULARY = list(dict.fromkeys(word for words in KINDS.values() for word in words))
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
-# -------------------------------------------------------------- the language: grammar
+# ---------------------------------------------------------------- the language: rules
 
-# Every relation of the language, by the name it has here, as a person reads it.
-SYNTACTIC = {
-    "determiner": "determiner → noun",
-    "subject": "subject → verb",
-    "conjunction": "conjunction → verb",
-}
-SEMANTIC = {
-    "adjective": "adjective → noun",
-    "verb": "verb → object",
-    "object": "subject → object",
-}
-RELATIONS = SYNTACTIC | SEMANTIC
+# "adjective → noun": the word in the role of the adjective settles the word that comes
+# next. What stands before the arrow is the role, what stands after it says where.
+SYNTACTIC = (
+    "determiner → noun",
+    "determiner → verb",
+    "subject → verb",
+    "conjunction → verb",
+)
+SEMANTIC = ("adjective → noun", "verb → object", "subject → object")
+RELATIONS = SYNTACTIC + SEMANTIC
 
 
-class Relation(NamedTuple):
-    """In row `row`, the word at `source` settles which word comes next.
+class State(NamedTuple):
+    """All that a speaker must remember in the middle of a sentence.
 
-    `wrong` are the words that would be right, were the word at `source` another one.
-    Where source and row are the same, the word settles it itself: no looking back.
+    A rule takes the state and returns its options. A GPT has no such memory: it must
+    look back for each of these.
     """
 
-    name: str
-    row: int
-    source: int
-    wrong: tuple
+    rule: Callable  # what comes next
+    number: int | None = None  # of the subject: 0 one, 1 several, None not told yet
+    cue: str = ""  # the role of the one word that settles what comes; "" if several do
+    animal: Animal | None = None
+    verb: str = ""  # that the adjective asks for; later the one that was said
+    link: str = ""  # between two noun phrases: near, and, or
 
 
-class Speaker:
-    """Says one sentence, word by word; subclasses make its choices."""
+class Option(NamedTuple):
+    """One way to go on from a state."""
 
-    def __init__(self):
-        self.words = [BEGIN]
-        self.relations = []
-        self.chance = 1.0  # of all choices so far
+    chance: float
+    word: str
+    state: State | None  # what is remembered afterwards; None at the end
+    role: str = ""  # what the word is for later words
+    settled: tuple = ()  # the relations that settle it
 
-    def choose(self, options, weights=None):
-        """One of the options: every decision of the grammar is made here."""
-        raise NotImplementedError
 
-    def say(self, word):
-        """Add a word, and return its place in the sentence."""
-        self.words.append(word)
-        return len(self.words) - 1
+def each(words, state, role="", settled=()):
+    """One of the words, all equally likely."""
+    return [Option(1 / len(words), word, state, role, settled) for word in words]
 
-    def relate(self, name, source, wrong):
-        """The word at `source` settles the word that is said next."""
-        self.relations.append(Relation(name, len(self.words) - 1, source, tuple(wrong)))
+
+def mix(*shares):
+    """One of several lists of options: pairs of a chance and a list."""
+    return [o._replace(chance=c * o.chance) for c, options in shares for o in options]
+
+
+def any_of(lists):
+    """One of several lists of options, all equally likely."""
+    return mix(*((1 / len(lists), options) for options in lists))
 
 
 def form(verb, number):
@@ -181,315 +172,346 @@ def form(verb, number):
     return PLURAL_VERB[verb] if number else verb
 
 
-@cache
-def other_verbs(verb, number):
-    """What other adjectives would have the animal do."""
-    return tuple(
-        form(v, number) for v in dict.fromkeys(ADJECTIVES.values()) if v != verb
+def sentence(s):
+    """the …, this …, two …, or the bare `cats and dogs …`"""
+    by_determiner = [
+        each(words, State(phrase, number, "determiner"), "determiner")
+        for number, words in enumerate(DETERMINERS)
+    ]
+    return mix(
+        (0.52, each(["the"], State(phrase))),
+        (0.2, by_determiner[0]),
+        (0.2, by_determiner[1]),
+        (0.08, each(SEVERAL, State(bare_pair, 1))),
     )
 
 
-@cache
-def other_objects(verb, animal):
-    """What would follow another verb; `animal` is None where two share the verb."""
-    verbs = ("eats", "seeks", *OBJECTS) if animal else OBJECTS
-    return tuple(o for v in verbs if v != verb for o in objects(v, animal))
+def phrase(s):
+    """(hungry) (brown) fox"""
+    adjectives = [
+        each([word], s._replace(rule=colour, verb=verb), "adjective")
+        for word, verb in ADJECTIVES.items()
+    ]
+    return mix((0.5, any_of(adjectives)), (0.5, colour(s)))
+
+
+def colour(s):
+    """(brown) fox"""
+    return mix((0.25, each(COLOURS, s._replace(rule=noun))), (0.75, noun(s)))
+
+
+def noun(s):
+    """The subject. Number has one cue: the determiner, or with "the" the noun itself."""
+    settled = ("determiner → noun",) if s.cue else ()
+    marked, unmarked = [], []
+    for animal in ANIMALS:
+        for number in (0, 1) if s.number is None else (s.number,):
+            # `this cat` says twice that it is one: then neither word is the cue.
+            cue = "" if s.cue else "subject"
+            state = State(after_noun, number, cue, animal, s.verb)
+            marked.append(each([animal[number]], state, "subject", settled))
+    for animal in UNMARKED:
+        state = State(after_noun, s.number, s.cue, animal, s.verb)
+        unmarked.append(each([animal.singular], state, "subject", settled))
+    share = 0.4 if s.cue else 0.12
+    return mix((1 - share, any_of(marked)), (share, any_of(unmarked)))
+
+
+def after_noun(s):
+    """near the …, and the …, or the verb at once"""
+    near = each(PREPOSITIONS, s._replace(rule=second, link="near"))
+    conjunctions = [
+        each([word], s._replace(rule=second, link=word), "conjunction")
+        for word in ("and", "or")
+    ]
+    if s.verb:  # an adjective speaks of one animal
+        return mix((0.3, near), (0.7, verb(s)))
+    return mix((0.34, near), (0.4, any_of(conjunctions)), (0.26, verb(s)))
+
+
+def second(s):
+    """the (sleepy) dogs: another animal, which the first one stands near or goes with"""
+    return each(["the"], s._replace(rule=second_phrase))
+
+
+def second_phrase(s):
+    """(brown) dogs, or near them (sleepy) dogs"""
+    s = s._replace(rule=second_noun)
+    coloured = each(COLOURS, s)
+    if s.link != "near":
+        return mix((0.2, coloured), (0.8, second_noun(s)))
+    adjectives = each(list(ADJECTIVES), s)
+    return mix((0.1, coloured), (0.15, adjectives), (0.75, second_noun(s)))
+
+
+def second_noun(s):
+    """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
+    if s.link == "near":
+        return each(ANY_ANIMAL, s._replace(rule=verb))
+    s = s._replace(rule=verb, cue="")
+    together = s.link == "and"
+    return mix(
+        (0.7, each(ONE, s._replace(number=int(together), cue="conjunction"))),
+        (0.24, each(SEVERAL, s._replace(number=1))),
+        (0.06, each(SAME, s._replace(number=1 if together else None))),
+    )
+
+
+def bare_pair(s):
+    """cats and dogs, cats or dogs, or cats alone"""
+    pair = each(["and", "or"], State(bare_second, 1))
+    return mix((0.8, pair), (0.2, shared_verb(s)))
+
+
+def bare_second(s):
+    """dogs"""
+    return each(SEVERAL, State(shared_verb, 1))
+
+
+def shared_verb(s):
+    """What any animals do."""
+    verbs = "drinks", "sleeps", "chases", "watches"
+    options = [(0.15, say_verb(s, verb)) for verb in verbs]
+    return mix(*options, (0.4, say_verb(s, "is")))
+
+
+def verb(s):
+    """The adjective's, or mostly one of the animal's habits."""
+    if s.verb:
+        return say_verb(s, s.verb)
+    alone = 0.35 if s.link in ("and", "or") else 0.05
+    habits = any_of([say_verb(s, verb) for verb in s.animal.habits])
+    others = any_of([say_verb(s, verb) for verb in PLURAL_VERB if verb != "is"])
+    does = mix((0.6, habits), (0.4, others))
+    return mix((1 - alone, does), (alone, say_verb(s, "is")))
+
+
+def say_verb(s, verb):
+    """The verb for one or for several; where nothing tells the number, for either."""
+    cues = (f"{s.cue} → verb",) if s.cue else ()
+    if s.verb:
+        cues += ("adjective → noun",)
+    one_cue = "" if s.verb else "verb"  # with an adjective, that tells the object too
+    animal = s.animal if verb in ("eats", "seeks") else None
+    options = []
+    for number in (0, 1) if s.number is None else (s.number,):
+        told = number if verb == "is" else None
+        state = State(
+            AFTER_VERB.get(verb, article), told, one_cue, animal, verb, s.link
+        )
+        options.append(each([form(verb, number)], state, "verb", cues))
+    return any_of(options)
+
+
+def full_stop(s):
+    return each([END], None)
+
+
+def complement(s):
+    """asleep, or of several also: friends"""
+    return each(ALONE + TOGETHER if s.number else ALONE, State(full_stop))
+
+
+AFTER_VERB = {"sleeps": full_stop, "is": complement}
+
+
+def article(s):
+    """the ▸ …"""
+    return each(["the"], s._replace(rule=thing))
+
+
+def thing(s):
+    """(same) mouse; a sentence with "near" is long enough without"""
+    if s.link == "near":
+        return thing_itself(s)
+    later = each(LATER, s._replace(rule=thing_itself))
+    return mix((0.2, later), (0.8, thing_itself(s)))
+
+
+def thing_itself(s):
+    """What the verb and, where it eats or seeks, the animal ask for."""
+    settled = ("verb → object",) if s.cue else ()
+    if s.animal:
+        settled += ("subject → object",)
+        words = s.animal.foods if s.verb == "eats" else s.animal.homes
+        return each(words, State(full_stop), "", settled)
+    if s.verb == "drinks":
+        return each(DRINKS, State(full_stop), "", settled)
+    things = PREY if s.verb == "chases" else SIGHTS
+    return mix(
+        (0.7, each(things, State(full_stop), "", settled)),
+        (0.3, each(ANY_ANIMAL, State(full_stop), "", settled)),
+    )
+
+
+# ----------------------------------------------------- the language: what follows from it
+
+
+def merge(options):
+    """Options that say the same and remember the same, as one."""
+    chances = {}
+    for option in options:
+        rest = option[1:]
+        chances[rest] = chances.get(rest, 0.0) + option.chance
+    return [Option(chance, *rest) for rest, chance in chances.items()]
 
 
 @cache
-def objects_of_others(verb, animal):
-    """What would follow the verb, were the subject another animal."""
-    own = objects(verb, animal)
-    others = [o for a in ANIMALS + UNMARKED for o in objects(verb, a)]
-    return tuple(o for o in others if o not in own)
+def options(state):
+    """What may be said in a state: a dict from word to Option.
+
+    Raises Mistake where a rule's chances don't sum to 1, where it has no options, says
+    a word twice, or one that the vocabulary lacks.
+    """
+    told = merge(state.rule(state))
+    by_word = {option.word: option for option in told}
+    total = sum(option.chance for option in told)
+    rule = f"the rule {state.rule.__name__} in train.py"
+    if not told:
+        raise Mistake(f"{rule} has no options")
+    if abs(total - 1) > 1e-9 or min(option.chance for option in told) <= 0:
+        raise Mistake(f"{rule}: its chances sum to {total:.3g}, or one is not above 0")
+    if len(by_word) < len(told):
+        twice = [o.word for o in told if by_word[o.word] is not o]
+        raise Mistake(f'{rule} says "{twice[0]}" twice, and remembers different things')
+    if unnamed := [word for word in by_word if word not in IDS]:
+        raise Mistake(f'{rule} says "{unnamed[0]}", which is not in VOCABULARY')
+    return by_word
 
 
-def sentence(speaker):
-    """The grammar: one sentence, by one of three patterns."""
-    pattern = speaker.choose((clause, pair, plural_pair), (0.75, 0.16, 0.09))
-    pattern(speaker)
-    speaker.say(END)
+START = State(sentence)
 
 
-def clause(speaker):
-    """the (hungry) (brown) fox (near the dogs) eats the mouse"""
-    choose, say, relate = speaker.choose, speaker.say, speaker.relate
-    unmarked = choose((False, True), (0.7, 0.3))
-    # Number has one cue only: the determiner, or with "the" the noun.
-    by_determiner = choose((True, False), (0.7, 0.3) if unmarked else (0.4, 0.6))
-    number = choose((0, 1))
-    determiner = say(choose(DETERMINERS[number]) if by_determiner else "the")
-    adjective = verb = None
-    if choose((True, False), (0.6, 0.4)):
-        word = choose(tuple(ADJECTIVES))
-        adjective, verb = say(word), ADJECTIVES[word]
-    coloured = choose((True, False), (0.3, 0.7))
-    if coloured:
-        say(choose(COLOURS))
-    animal = choose(UNMARKED if unmarked else ANIMALS)
-    noun, other_noun = animal[number], animal[1 - number]
-    if by_determiner and not unmarked and (adjective or coloured):
-        relate("determiner", determiner, (other_noun,))
-    subject = say(noun)
-
-    one_cue = unmarked or not by_determiner
-    far = one_cue and choose((True, False), (0.7, 0.3))
-    if far:
-        say(choose(PREPOSITIONS))
-        say("the")
-        if adjective and choose((True, False)):
-            say(choose(tuple(ADJECTIVES)))
-        other = choose(company(animal))
-        say(choose(other[:2]))
-
-    verb = verb or choose(animal.habits)
-    other_form = form(verb, 1 - number)
-    if unmarked and by_determiner:
-        relate("determiner", determiner, (other_form,))
-    if not unmarked:
-        relate("subject", subject, (other_form,))
-    if adjective:
-        relate("adjective", adjective, other_verbs(verb, number))
-    predicate(speaker, verb, say(form(verb, number)), animal, subject)
+def follow(words):
+    """The options that were taken to say `words`, from <s>: a list, cut short where the
+    words leave the language; and the state after the last of them."""
+    taken, state = [], START
+    for word in words[1:]:
+        if state is None or word not in options(state):
+            break
+        taken.append(options(state)[word])
+        state = taken[-1].state
+    return taken, state
 
 
-def company(animal):
-    """Whom the animal is seen with."""
-    if animal in HALVES[0]:
-        return HALVES[1]
-    return HALVES[0]
+def next_words(words):
+    """The exact distribution of the word after `words`, from <s>.
+
+    A dict from word to probability, likeliest first; empty where no sentence begins
+    that way, or where it has ended.
+    """
+    words = from_begin(words)
+    taken, state = follow(words)
+    if len(taken) < len(words) - 1 or state is None:
+        return {}
+    ranked = sorted(options(state).values(), key=lambda option: -option.chance)
+    return {option.word: option.chance for option in ranked}
 
 
-def objects(verb, animal=None):
-    """What may follow the verb's "the"."""
-    if verb == "eats":
-        return (animal.food,)
-    if verb == "seeks":
-        return (animal.home,)
-    return OBJECTS.get(verb, ())
+def in_language(words):
+    """Whether the words, from <s> and without the full stop, are a sentence."""
+    return END in next_words(words)
 
 
-def predicate(speaker, verb, at, animal=None, subject=None):
-    """eats the (same) mouse; `at` is the verb's place, `subject` the animal's."""
-    if verb == "sleeps":
-        return
-    speaker.say("the")
-    if len(speaker.words) < 11 and speaker.choose((True, False), (0.35, 0.65)):
-        speaker.say(speaker.choose(LATER))
-    speaker.relate("verb", at, other_objects(verb, animal))
-    if verb not in OBJECTS:
-        speaker.relate("object", subject, objects_of_others(verb, animal))
-    speaker.say(speaker.choose(objects(verb, animal)))
+class Relation(NamedTuple):
+    """In row `row`, the word at `source` settles which word comes next."""
+
+    name: str
+    row: int
+    source: int
 
 
-def pair(speaker):
-    """the cat and the dog are friends, the cat or the dog is asleep"""
-    first = speaker.choose(ANIMALS)
-    conjunction = two_animals(speaker, first, 0)
-    number = int(speaker.words[conjunction] == "and")
-    verb = speaker.choose(("is", *SHARED_VERBS))
-    speaker.relate("conjunction", conjunction, (form(verb, 1 - number),))
-    at = speaker.say(form(verb, number))
-    if verb == "is":
-        speaker.say(speaker.choose(TOGETHER if number else ALONE))
-    else:
-        predicate(speaker, verb, at)
+def relations_of(words):
+    """The relations in `words`, from <s>: a tuple of Relation, in the order of rows.
 
-
-def plural_pair(speaker):
-    """cats and dogs are friends, cats or dogs chase the ball"""
-    first = speaker.choose(ANIMALS)
-    conjunction = two_animals(speaker, first, 1)
-    shared = [form(verb, 1) for verb in SHARED_VERBS]
-    if speaker.words[conjunction] == "and":
-        speaker.relate("conjunction", conjunction, tuple(shared))
-        speaker.say("are")
-        speaker.say(speaker.choose(TOGETHER))
-    else:
-        verb = speaker.choose(SHARED_VERBS)
-        speaker.relate("conjunction", conjunction, ("are",))
-        predicate(speaker, verb, speaker.say(form(verb, 1)))
-
-
-def two_animals(speaker, first, number):
-    """(the) (brown) cat and (the) (black) dog; returns the conjunction's place."""
-    conjunction = None
-    for place in range(2):
-        if not number:
-            speaker.say("the")
-            if speaker.choose((True, False), (0.3, 0.7)):
-                speaker.say(speaker.choose(COLOURS))
-        if place == 0:
-            speaker.say(first[number])
-            conjunction = speaker.say(speaker.choose(("and", "or")))
-        else:
-            second = speaker.choose(company(first))
-            speaker.say(second[number])
-    return conjunction
-
-
-# --------------------------------------------- the language: one program, three uses
-
-# No number is further from all fractions. (1.618 … is the same, but for a whole turn.)
-GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
+    Also of the beginning of a sentence. A word that settles the very next one is left
+    out: there is no looking back.
+    """
+    places, found = {}, []
+    taken, _ = follow(from_begin(words))
+    for row, option in enumerate(taken):  # the option says word row + 1
+        for name in option.settled:
+            source = places[name.split()[0]]
+            if source < row:
+                found.append(Relation(name, row, source))
+        if option.role:
+            places[option.role] = row + 1
+    return tuple(found)
 
 
 class Sentence(NamedTuple):
     """A sentence of the language, from <s> to the full stop."""
 
     words: tuple
-    relations: tuple
     log_prob: float  # exact, in nats
 
+    @property
+    def relations(self):
+        return relations_of(self.words)
 
-class Sampler(Speaker):
-    """Use 1: a point of the line from 0 to 1 picks the sentence.
+
+def say(point):
+    """The sentence that has this point of the line from 0 to 1.
 
     Each choice cuts the line into its options, each as long as it is likely, and goes on
     within the one that has the point. So each sentence has a stretch of the line as long
     as it is likely (arithmetic coding, read backwards).
     """
-
-    def __init__(self, point):
-        super().__init__()
-        self.point = point
-
-    def choose(self, options, weights=None):
-        i, last = 0, len(options) - 1
-        if weights is None:
-            self.chance /= len(options)
-            self.point *= len(options)
-            i = min(int(self.point), last)
-            self.point -= i
-        else:
-            while self.point >= weights[i] and i < last:
-                self.point -= weights[i]
-                i += 1
-            self.point /= weights[i]
-            self.chance *= weights[i]
-        return options[i]
+    words, state, length = [BEGIN], START, 1.0
+    while state is not None:
+        ends, taken = cuts(state)
+        i = min(bisect(ends, point), len(taken) - 1)
+        point = (point - (ends[i] - taken[i].chance)) / taken[i].chance
+        length *= taken[i].chance
+        words.append(taken[i].word)
+        state = taken[i].state
+    return Sentence(tuple(words), math.log(length))
 
 
-def sentences_at(points):
-    """The sentences that have these points of the line."""
-    sentences = []
-    with no_collection():
-        for point in points:
-            speaker = Sampler(point)
-            sentence(speaker)
-            words, relations = tuple(speaker.words), tuple(speaker.relations)
-            sentences.append(Sentence(words, relations, math.log(speaker.chance)))
-    return sentences
+@cache
+def cuts(state):
+    """Where each option of a state ends on the line, and the options."""
+    taken = list(options(state).values())
+    return list(accumulate(option.chance for option in taken)), taken
 
 
 def sample(count, seed):
     """`count` random sentences of the language, the same for the same seed."""
     rng = random.Random(seed)
-    return sentences_at(rng.random() for _ in range(count))
+    return [say(rng.random()) for _ in range(count)]
 
 
 def spread(count, seed):
     """`count` sentences to learn from, evenly spread over the line.
 
-    From each to the next the point moves on by the golden ratio, past the end of the line
-    at its beginning again. However many there are, each falls into one of the widest gaps
-    that the others have left (Knuth, "The Art of Computer Programming" 3, section 6.4,
-    theorem S). So any run of them makes the first choices of the grammar about as often
-    as they are likely, and the later ones the more so the longer it is.
+    From each to the next the point moves on by the golden ratio, around the end: each
+    falls into one of the widest gaps that the others have left (Knuth, "The Art of
+    Computer Programming" 3, section 6.4, theorem S).
     """
     start = random.Random(seed).random()
-    return sentences_at((start + i * GOLDEN_RATIO) % 1 for i in range(count))
+    golden_ratio = (math.sqrt(5) - 1) / 2
+    return [say((start + i * golden_ratio) % 1) for i in range(count)]
 
 
-@contextmanager
-def no_collection():
-    """Python looks for garbage each time that many objects were made. Here it would find
-    none, and look for longer than the sentences take."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
-
-
-class Stop(Exception):
-    """A replay has said what it was asked for, or has left the prefix."""
-
-
-class Replay(Speaker):
-    """Uses 2 and 3: follow one path of choices, and note where others branch off."""
-
-    def __init__(self, prefix, path):
-        super().__init__()
-        self.prefix, self.path = prefix, path
-        self.taken, self.branches = (), []
-
-    def choose(self, options, weights=None):
-        at = len(self.taken)
-        if at == len(self.path):  # new ground: the first option now, the others later
-            self.branches += [(*self.path, i) for i in range(1, len(options))]
-            self.path = (*self.path, 0)
-        i = self.path[at]
-        self.taken = (*self.taken, i)
-        self.chance *= weights[i] if weights else 1 / len(options)
-        return options[i]
-
-    def say(self, word):
-        at = super().say(word)
-        if at >= len(self.prefix):
-            raise Stop
-        if word != self.prefix[at]:
-            self.words.pop()
-            raise Stop
-        return at
-
-
-def replays(prefix):
-    """Every way in which the grammar says `prefix` and one word more."""
-    paths = [()]
-    while paths:
-        replay = Replay(prefix, paths.pop())
-        try:
-            sentence(replay)
-        except Stop:
-            if len(replay.words) > len(prefix):
-                yield replay
-        paths += replay.branches
-
-
-@lru_cache(maxsize=4096)
-def next_words(prefix):
-    """The exact distribution of the word after `prefix`, a tuple of words from <s>.
-
-    A dict from word to probability, likeliest first; empty where no sentence begins
-    that way. The grammar is run through every choice that agrees with the prefix.
+def entropy():
+    """The loss that no model can beat, in nats a word, exactly: the surprise of a whole
+    sentence by the mean number of its words, both summed over the states by how often
+    a sentence passes through them. Raises Mistake where a sentence never ends.
     """
-    chances = {}
-    for replay in replays(prefix):
-        word = replay.words[-1]
-        chances[word] = chances.get(word, 0.0) + replay.chance
-    total = sum(chances.values())
-    ranked = sorted(chances, key=chances.get, reverse=True)
-    return {word: chances[word] / total for word in ranked}
-
-
-def relations_of(words):
-    """The relations in `words`, from <s>: a tuple of Relation, in the order of rows.
-
-    Also of the beginning of a sentence; empty where the words are none.
-    """
-    found = {}
-    for replay in replays(tuple(words)):
-        for relation in replay.relations:
-            found.setdefault(relation[:3], relation)
-    return tuple(sorted(found.values(), key=lambda relation: relation.row))
-
-
-def in_language(words):
-    """Whether the words, from <s> and without the full stop, are a sentence."""
-    return END in next_words(tuple(words))
+    surprise, length, visits = 0.0, 0.0, {START: 1.0}
+    for _ in range(100):
+        after = {}
+        for state, often in visits.items():
+            length += often
+            for option in options(state).values():
+                surprise -= often * option.chance * math.log(option.chance)
+                if option.state is not None:
+                    ways = after.get(option.state, 0.0) + often * option.chance
+                    after[option.state] = ways
+        visits = after
+        if not visits:
+            return surprise / length
+    raise Mistake("the rules in train.py say sentences of more than 100 words")
 
 
 # -------------------------------------------------------------- from text to tensors
@@ -502,68 +524,95 @@ class Mistake(ValueError):
 def read(text, block_size=None):
     """The words of one typed sentence, after <s>: "The fox eats." is understood.
 
-    Raises Mistake where a word is unknown, where there is none, or too many.
+    text: a string, or a list or tuple of words, with or without <s>. Raises Mistake
+    where a word is unknown, where there is none, or more than a model of `block_size`
+    reads.
     """
-    words = text.lower().replace(",", " ").split()
-    words = [word.strip(".!?;:\"'“”‘’…") for word in words]
+    if isinstance(text, str):
+        words = text.lower().replace(",", " ").split()
+        words = [word.strip(".!?;:\"'“”‘’…") for word in words]
+    elif isinstance(text, (list, tuple)) and all(isinstance(w, str) for w in text):
+        words = list(text)
+    else:
+        raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
     words = [BEGIN, *(word for word in words if word and word != BEGIN)]
     if len(words) == 1:
         raise Mistake('the sentence is empty: try "the hungry fox eats the mouse"')
-    for word in words:
-        if word not in IDS:
-            raise Mistake(unknown(word))
     if block_size and len(words) > block_size:
         raise Mistake(
             f"{len(words) - 1} words are too many: this model reads "
             f"{block_size - 1} at most"
         )
+    for place, word in enumerate(words):
+        if word not in IDS:
+            raise Mistake(unknown(words, place))
     return words
 
 
-def unknown(word):
-    """A line about a word that the language does not have."""
-    shown = "".join(c if c.isprintable() else "?" for c in word)
+def unknown(words, place):
+    """A line about a word that the language does not have, and what could stand there."""
+    shown = "".join(c if c.isprintable() else "?" for c in words[place])
     shown = shown if len(shown) <= 30 else shown[:30] + "…"
-    near = difflib.get_close_matches(word[:30], VOCABULARY[2:], n=3, cutoff=0.5)
-    hint = (
-        f"the nearest are {', '.join(near)}" if near else "see VOCABULARY in train.py"
-    )
-    return f'"{shown}" is not among the {len(VOCABULARY)} words of the language: {hint}'
+    told = f'"{shown}" is not among the {len(VOCABULARY)} words of the language'
+    if near := difflib.get_close_matches(words[place][:30], VOCABULARY[2:], 3, 0.7):
+        return f"{told}: the nearest are {', '.join(near)}"
+    fits = {}
+    for word in next_words(words[:place]):
+        rest = words[place + 1 : place + 2]
+        if not rest or rest[0] in next_words((*words[:place], word)):
+            kind = next(kind for kind, members in KINDS.items() if word in members)
+            fits.setdefault(kind, []).append(word)
+    if not fits:
+        return f"{told}: python example.py --words shows them"
+    # The kind with the most words is what a new word most likely is: a noun.
+    kinds = sorted(fits, key=lambda kind: -len(fits[kind]))[:2]
+    hints = [f"{', '.join(fits[kind][:4])} ({kind})" for kind in kinds]
+    return f"{told}: here could stand {'; '.join(hints)}"
+
+
+def from_begin(words):
+    """The words as a tuple. Raises Mistake unless they are known and begin with <s>."""
+    if isinstance(words, str) or not words or words[0] != BEGIN:
+        raise Mistake(f"words must be a list that begins with {BEGIN}: use read(text)")
+    if missing := [word for word in words if word not in IDS]:
+        raise Mistake(f"{missing[0]!r:.40} is not a word of the language")
+    return tuple(words)
+
+
+def leaves(words):
+    """Where `words`, from <s>, leave the language: a line, or "" where they don't."""
+    taken, _ = follow(from_begin(words))
+    if len(taken) == len(words) - 1:
+        return ""
+    said = " ".join(words[1 : len(taken) + 1])
+    could = list(next_words(words[: len(taken) + 1]))
+    could = ["(the end)" if word == END else word for word in could]
+    shown = ", ".join(could[:6]) + (", …" if len(could) > 6 else "")
+    where = f'after "{said}" comes' if said else "a sentence begins with"
+    return f'{where}: {shown}; not "{words[len(taken) + 1]}"'
 
 
 def tensors(sentences, block_size):
     """Sentences as ids (N, T) and targets (N, T): each word, and the one after it.
 
-    A row is filled up with full stops that nothing is asked of (target PADDING).
+    sentences: lists of words. A row is filled up with full stops that nothing is asked
+    of (target PADDING). Raises Mistake where a sentence is longer than block_size.
     """
-    longest = max(len(s.words) for s in sentences) - 1
+    longest = max(len(words) for words in sentences) - 1
     if longest > block_size:
         raise Mistake(
             f"the language has sentences of {longest} tokens: "
             f"block_size={block_size} is too short, {longest} would do"
         )
-    ids = torch.full((len(sentences), longest + 1), IDS[END])
-    lengths = torch.tensor([len(s.words) for s in sentences])
-    filled = torch.arange(longest + 1) < lengths[:, None]  # (N, T + 1)
-    ids[filled] = torch.tensor([IDS[word] for s in sentences for word in s.words])
-    targets = ids[:, 1:].masked_fill(~filled[:, 1:], PADDING)
-    return ids[:, :-1].contiguous(), targets
+    rows = [
+        [IDS[word] for word in words] + [PADDING] * (longest + 1 - len(words))
+        for words in sentences
+    ]
+    rows = torch.tensor(rows)  # (N, T + 1)
+    return rows[:, :-1].masked_fill(rows[:, :-1] < 0, IDS[END]), rows[:, 1:].clone()
 
 
 # ------------------------------------------------------------------------- training
-
-
-def use_threads():
-    """One thread: so small a model gains little from a second core, and threads that
-    wait for each other lose much where another program wants that core. One thread is
-    also repeatable."""
-    torch.set_num_threads(1)
-
-
-MOST_MEMORY = 4 * 10**9  # bytes: what any laptop has
-HELD_OUT_SEED = 20_000_000  # of the sentences that a model is judged on
-CORPUS_SEED = 279_000  # with the seed added: of the corpus; tuned, as the rates are
-MOST_SEED = HELD_OUT_SEED - CORPUS_SEED - 1  # no corpus begins as those do
 
 
 def default_config():
@@ -575,175 +624,81 @@ def default_config():
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = 600  # training steps
-    batch_size: int = 192  # sentences in a step, a third as many in the first half
-    learning_rate: float = 0.028  # at its highest; queries and keys learn faster
-    sentences: int = 40000  # size of the training corpus
-    eval_every: int = 100  # steps between two looks at the held-out loss
-    seed: int = 0  # the same seed gives the same weights, bit for bit
-    device: str = "cpu"  # cpu is the fastest for a model this small; or cuda, mps
+    steps: int = setting(800, "training steps")
+    batch_size: int = setting(128, "sentences in a step, each of them new")
+    learning_rate: float = setting(0.03, "of Muon at its highest; AdamW has half of it")
+    weight_decay: float = setting(0.3, "of Muon: what is not needed fades")
+    eval_every: int = setting(100, "steps between two looks at the held-out loss")
+    seed: int = setting(0, "the same seed gives the same weights, bit for bit")
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            least, most = (0, MOST_SEED) if field.name == "seed" else (1, 10**6)
-            if field.type is int and not least <= value <= most:
-                wanted = f"it must be a whole number from {least} to {most}"
-                raise Mistake(f"{field.name}={value}: {wanted}")
-        if self.batch_size > self.sentences:
-            raise Mistake(
-                f"batch_size={self.batch_size}: it must be at most "
-                f"sentences={self.sentences}"
-            )
-        if not 0 < self.learning_rate < math.inf:
-            raise Mistake(
-                f"learning_rate={self.learning_rate}: it must be above 0, "
-                f"such as {TrainConfig.learning_rate}"
-            )
-        if self.device.split(":")[0] not in ("cpu", "cuda", "mps"):
-            raise Mistake(f"device={self.device}: it must be cpu, cuda or mps")
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type is int:
+                least = 0 if f.name == "seed" else 1
+                if type(value) is not int or not least <= value <= 10**6:
+                    wanted = f"it must be a whole number from {least} to {10**6}"
+                    raise Mistake(f"{f.name}={value!r:.40}: {wanted}")
+            elif type(value) not in (int, float) or not 0 <= value < 100:
+                raise Mistake(f"{f.name}={value!r:.40}: it must be from 0 to 100")
+        if not self.learning_rate:
+            rate = TrainConfig.learning_rate
+            raise Mistake(f"learning_rate=0: it must be above 0, such as {rate}")
 
 
 class HeldOut:
-    """Sentences sampled apart from the training corpus, as tensors, with their floor.
+    """Sentences sampled apart from the training corpus, as tensors.
 
-    A language of short sentences says some of them again and again. What a model knows
-    of the language is judged on all of `count` fresh sentences; what its heads do, only
-    on those that are not in `seen`, the sentences of the training corpus.
+    What a model knows of the language is judged on all of `count` fresh sentences; what
+    its heads do, only on those that are not in `seen`, the sentences of its training.
     """
 
     def __init__(self, block_size, unseen=None, count=6000, seen=()):
-        sentences = sample(count, HELD_OUT_SEED)
+        sentences = sample(count, "held out")
         if unseen is None:
-            unseen = torch.tensor([s.words not in seen for s in sentences])
-        self.unseen = unseen  # (count,) bool
-        self.sentences = [s for s, keep in zip(sentences, unseen.tolist()) if keep]
-        self.ids, self.targets = tensors(self.sentences, block_size)  # (N, T)
-        self.counts = self.targets != PADDING  # (N, T) bool
+            unseen = [s.words not in seen for s in sentences]
+        self.unseen = list(unseen)
+        self.sentences = [s for s, keep in zip(sentences, unseen) if keep]
+        words = [s.words for s in self.sentences]
+        self.ids, self.targets = tensors(words, block_size)  # (N, T)
 
     def floor(self):
-        """The loss that no model can beat, in nats a word: the entropy of the language,
-        as the mean of the exact log-probabilities of the sentences.
-
-        It holds for sentences as the language says them. Those that a corpus has not
-        are rare ones: on them alone, a model that takes what is rare for a little
-        likelier than it is comes out below.
-        """
-        return -sum(s.log_prob for s in self.sentences) / self.counts.sum().item()
-
-
-class Muon(torch.optim.Muon):
-    """PyTorch's, in full precision, and without the import of its compiler.
-
-    PyTorch's works in bfloat16, which a GPU multiplies faster; matrices as small as ours
-    a CPU multiplies faster in float32 (`python tests/benchmark.py speed`).
-
-    torch.optim wraps some methods for torch.compile; the first call of a wrapper imports
-    all of the compiler, and the reader waits. Nothing is compiled here, so the methods
-    are taken out of their wrappers.
-    """
-
-    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-
-    def step(self, closure=None):
-        # PyTorch's rounds by one call, tensor.bfloat16(), and works on the result in
-        # place. While it steps, that call, wherever it is made, is a plain copy.
-        with patch.object(torch.Tensor, "bfloat16", torch.Tensor.clone):
-            return super().step(closure)
-
-
-class AdamW(torch.optim.AdamW):
-    """PyTorch's, without the import of its compiler (see Muon)."""
-
-    add_param_group = Muon.add_param_group
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
-
-
-def optimizers(model, learning_rate):
-    """Muon for the matrices inside the blocks, AdamW for all the rest.
-
-    Muon (Jordan et al. 2024) makes a step equally long in every direction of a matrix.
-    Not so for queries and keys: there, ns_steps=0 keeps the gradient's own direction, only
-    scaled to length 1. What a class of words has in common, the gradient's strongest
-    direction, is then learned before what sets its members apart, and more relations have
-    a head that looks at the right word (`python tests/benchmark.py choices`).
-    """
-    looking, working = [], []
-    for block in model.blocks:
-        looking += [block.attention.query.weight, block.attention.key.weight]
-    for p in model.blocks.parameters():
-        if p.dim() == 2 and all(p is not q for q in looking):
-            working.append(p)
-    inside = {id(p) for p in looking + working}
-    rest = [p for p in model.parameters() if id(p) not in inside]
-    # Rates and momentum were tuned by `python tests/benchmark.py heads`, seeds 0 to 4.
-    muon = Muon(
-        [
-            {"params": looking, "peak": 1.28 * learning_rate, "ns_steps": 0},
-            {"params": working, "peak": learning_rate},
-        ],
-        momentum=0.9,
-        weight_decay=0.0,
-    )
-    adam = AdamW(
-        [{"params": rest, "peak": learning_rate}],
-        betas=(0.9, 0.95),
-        weight_decay=0.0,
-        fused=True,
-    )
-    return muon, adam
-
-
-def schedule(step, settings, warm_up=20):
-    """The share of the learning rate at a step, and how many sentences it learns from.
-
-    Far from the goal a rough direction will do: in the first half of the steps a batch is
-    a third of `batch_size`, and the rate climbs for 20 steps, then stays at its highest.
-    In the second half the batch is whole, and the rate falls linearly to 0. Both make the
-    steps less noisy (Smith et al. 2018, "Don't Decay the Learning Rate, Increase the Batch
-    Size").
-    """
-    left = 1 - step / settings.steps  # of the steps, from 1 to 0
-    rate = min(1.0, (step + 1) / warm_up, 2 * left)
-    whole = settings.batch_size
-    return rate, whole if left <= 0.5 else max(1, whole // 3)
+        """The loss that no model can beat on these sentences, in nats a word: the mean
+        of their exact log-probabilities. Rare sentences alone may be beaten."""
+        words = (self.targets != PADDING).sum().item()
+        return -sum(s.log_prob for s in self.sentences) / words
 
 
 @torch.no_grad()
-def loss_of(model, ids, targets):
+def loss_of(model, held_out):
     """The mean loss, in nats a word, without dropout."""
-    was_training = model.training
-    model.eval()
-    loss = model.loss(ids, targets).item()
-    model.train(was_training)
-    return loss
+    with looking(model):
+        return model(held_out.ids, held_out.targets)[1].item()
 
 
 def loss_and_floor(model):
     """The loss on fresh sentences, and the floor under it, in nats a word."""
     fresh = HeldOut(model.config.block_size)
-    return loss_of(model, fresh.ids, fresh.targets), fresh.floor()
+    return loss_of(model, fresh), fresh.floor()
 
 
-def memory(config, settings):
-    """About how many bytes training takes at its fullest."""
-    width, layers, batch = config.n_embd, config.n_layer, settings.batch_size
-    weights = (config.vocab_size + config.block_size + 12 * width * layers) * width
-    # In a batch each layer keeps some 20 vectors of a word; the 6,000 held-out
-    # sentences pass through one layer at a time.
-    features = (20 * layers * batch + 10 * 6000) * width
-    logits = 3 * (batch + 6000) * config.vocab_size
-    return 4 * (4 * weights + 12 * (features + logits))  # 4: gradient, two averages
+@contextmanager
+def looking(model):
+    """Within the `with` block the model is in eval mode, afterwards as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield model.eval()
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 class Moment(NamedTuple):
     """What training looks like at an evaluation."""
 
     step: int
-    loss: float  # of the last batch
-    held_out: float  # on fresh sentences
+    held_out: float  # the loss on fresh sentences, in nats a word
     floor: float  # of the same sentences
-    seconds: float
 
     @property
     def above(self):
@@ -751,76 +706,83 @@ class Moment(NamedTuple):
         return 100 * (self.held_out / self.floor - 1)
 
 
+def optimizers(model, settings):
+    """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest.
+
+    Each with its schedule: a linear warm-up of 20 steps, then linearly down to 0.
+    """
+    matrices = [p for p in model.blocks.parameters() if p.dim() == 2]
+    inside = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in inside]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    made = (
+        torch.optim.Muon(matrices, lr=rate, weight_decay=decay),
+        torch.optim.AdamW(rest, lr=rate / 2, betas=(0.9, 0.95), weight_decay=0.0),
+    )
+
+    def share(step):
+        return min((step + 1) / 20, 1 - step / settings.steps)
+
+    return [(o, torch.optim.lr_scheduler.LambdaLR(o, share)) for o in made]
+
+
 def train(config, settings, watch=lambda model, moment: None):
-    """Train a new GPT; returns it in eval mode on the CPU, and the held-out sentences.
+    """Train a new GPT; returns it in eval mode, and sentences that it has not seen.
 
     `watch(model, moment)` is called before the first step, at every evaluation, and at
     the end. Raises Mistake where the language does not fit into the configuration, and
     where the loss is no longer a number.
     """
+    check_fit(config)
+    corpus = spread(settings.steps * settings.batch_size, f"corpus {settings.seed}")
+    corpus = [s.words for s in corpus]
+    ids, targets = tensors(corpus, config.block_size)  # (N, T)
+    fresh = HeldOut(config.block_size, count=1000)
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+        torch.manual_seed(settings.seed)
+        model = GPT(config)
+        model.names[: len(VOCABULARY)] = VOCABULARY
+        both = optimizers(model, settings)
+        for step in range(settings.steps):
+            if step % settings.eval_every == 0:
+                watch(model, evaluate(model, fresh, step))
+            batch = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
+            model.train()
+            _, loss = model(ids[batch], targets[batch])
+            loss.backward()
+            for optimizer, schedule in both:
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
+        watch(model.eval(), evaluate(model, fresh, settings.steps))
+    return model, HeldOut(config.block_size, seen=set(corpus))
+
+
+def check_fit(config):
+    """Raise Mistake where the language or the (edited) mask does not fit."""
     if config.vocab_size < len(VOCABULARY):
         raise Mistake(
             f"the language has {len(VOCABULARY)} words: "
             f"vocab_size={config.vocab_size} is too small"
         )
-    if (size := memory(config, settings)) > MOST_MEMORY:
+    mask = causal_mask(config.block_size)
+    if not mask.any(dim=1).all():
+        row = int((~mask.any(dim=1)).nonzero()[0])
+        raise Mistake(f"causal_mask in model.py lets row {row} see nothing at all")
+
+
+def evaluate(model, fresh, step):
+    """A Moment. Raises Mistake where the loss is no longer a number."""
+    loss = loss_of(model, fresh)
+    if not math.isfinite(loss):
         raise Mistake(
-            f"training would take about {size // 10**9} GB of memory: vocab_size, "
-            "block_size, n_layer, n_embd or batch_size must be smaller"
+            f"at step {step} the loss is no longer a number: the learning_rate is too "
+            f"high ({TrainConfig.learning_rate} works), or model.py was edited"
         )
-    start = time.perf_counter()
-    use_threads()
-    torch.manual_seed(settings.seed)
-    try:
-        model = GPT(config).to(settings.device).train()
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise Mistake(f"device={settings.device} can't be used: {reason}") from None
-    model.words = VOCABULARY
-    with no_collection():
-        corpus = spread(settings.sentences, CORPUS_SEED + settings.seed)
-        held_out = HeldOut(config.block_size, seen={s.words for s in corpus})
-        pair = tensors(corpus, config.block_size)
-        del corpus  # before it is looked through for garbage
-    ids, targets = (t.to(settings.device) for t in pair)
-    fresh = HeldOut(config.block_size, count=1024)
-    fresh_ids, fresh_targets = (
-        t.to(settings.device) for t in (fresh.ids, fresh.targets)
-    )
-
-    def look(step, loss):
-        held = loss_of(model, fresh_ids, fresh_targets)
-        if not math.isfinite(held):
-            raise Mistake(
-                f"at step {step} the loss is no longer a number: "
-                f"learning_rate={settings.learning_rate} is too high, "
-                f"{TrainConfig.learning_rate} works"
-            )
-        seconds = time.perf_counter() - start
-        watch(model, Moment(step, loss, held, fresh.floor(), seconds))
-
-    muon_and_adam = optimizers(model, settings.learning_rate)
-    end = 0
-    loss = torch.tensor(math.log(config.vocab_size))
-    for step in range(settings.steps):
-        if step % settings.eval_every == 0:
-            look(step, loss.item())
-        rate, batch_size = schedule(step, settings)
-        begin, end = end, end + batch_size
-        batch = torch.arange(begin, end) % len(ids)  # the next so many sentences
-        loss = model.loss(ids[batch], targets[batch])
-        loss.backward()
-        for optimizer in muon_and_adam:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * rate
-            optimizer.step()
-        model.zero_grad()
-    look(settings.steps, loss.item())
-    model.eval().measure_means(ids[:4096], targets[:4096] != PADDING)
-    return model.cpu(), held_out
+    return Moment(step, loss, fresh.floor())
 
 
-# ------------------------------------------------------------- looking inside: heads
+# --------------------------------------------------------- looking inside: the heads
 
 
 class Inspection(NamedTuple):
@@ -830,177 +792,216 @@ class Inspection(NamedTuple):
     weights: torch.Tensor  # (n_layer, n_head, T, T), rows sum to 1
 
 
+def as_ids(words):
+    """A sentence as a batch of one: (1, T) int64."""
+    return torch.tensor([[IDS[word] for word in words]])
+
+
 def inspect_attention(model, sentence):
     """Where each head looks in a sentence, typed as text or given as its words.
 
     Raises Mistake where a word is unknown, or the sentence too long for the model.
     """
-    text = sentence if isinstance(sentence, str) else " ".join(sentence)
-    words = read(text, model.config.block_size)
-    ids = torch.tensor([[IDS[word] for word in words]])
-    maps = model.attention_maps(ids.to(model.token.weight.device))
-    return Inspection(words, torch.stack([layer[0] for layer in maps]).cpu())
+    words = read(sentence, model.config.block_size)
+    maps = model.attention_maps(as_ids(words))
+    return Inspection(words, torch.stack([layer[0] for layer in maps]))
 
 
 def head_names(config):
-    """L1H1, L1H2, …: layer by layer, counted from 1."""
+    """L1H1, L1H2, …: the name of each head by its flat number, counted from 0."""
     layers, heads = range(1, config.n_layer + 1), range(1, config.n_head + 1)
     return [f"L{layer}H{head}" for layer in layers for head in heads]
 
 
-class Relations:
-    """Each place in the held-out sentences where a relation settles the next word."""
+def pair_of(config, head):
+    """The (layer, head) of model.py for a head that is counted flat from 0."""
+    return divmod(head, config.n_head)
 
-    def __init__(self, held_out, name):
-        found = [
-            (b, relation)
-            for b, s in enumerate(held_out.sentences)
-            for relation in s.relations
-            if relation.name == name and relation.source < relation.row
-        ]
-        self.name = name
-        self.sentence = torch.tensor([b for b, _ in found], dtype=torch.int64)  # (n,)
-        self.row = torch.tensor([r.row for _, r in found], dtype=torch.int64)  # (n,)
-        self.source = torch.tensor([r.source for _, r in found])  # (n,)
-        self.right = held_out.targets[self.sentence, self.row]  # (n,)
-        # The words that would be right, were the source another word: (n, at most k).
-        most = max((len(r.wrong) for _, r in found), default=0)
-        wrong = [[IDS[w] for w in r.wrong] for _, r in found]
-        self.wrong = torch.tensor([w + w[:1] * (most - len(w)) for w in wrong])
-        # Whether a second noun phrase stands between the source and the row.
-        self.distracted = torch.tensor(
-            [
-                any(
-                    word in PREPOSITIONS
-                    for word in held_out.sentences[b].words[r.source : r.row + 1]
-                )
-                for b, r in found
-            ]
-        )
-        # A head is chosen on the even sentences and scored on the odd ones.
-        self.choosing = self.sentence % 2 == 0
-        self.scoring = ~self.choosing
 
-    def looks(self, maps):
-        """The rows that decide, of every head: (n, heads, T)."""
-        rows = [layer[self.sentence, :, self.row] for layer in maps]
-        return torch.cat(rows, dim=1)
+class Pair(NamedTuple):
+    """A sentence up to the row that decides, and the same with one word swapped."""
 
-    def hits(self, maps):
-        """Whether a head's largest weight lies on the source: (n, heads) bool."""
-        return self.looks(maps).argmax(-1) == self.source[:, None]
+    words: tuple  # from <s> to the row
+    swapped: tuple  # as long
+    source: int  # the place where they differ
 
-    def weights(self, maps):
-        """The weight of each head on the source: (n, heads)."""
-        n = torch.arange(len(self.source))
-        return self.looks(maps)[n, :, self.source]
 
-    def decided(self, logits):
-        """Whether the right word comes before every wrong one, (n,) bool, by the logits
-        of the rows that decide, (n, vocab_size)."""
-        right = logits.gather(1, self.right[:, None])  # (n, 1)
-        return (right > logits.gather(1, self.wrong)).all(dim=1)
+def minimal_pair(words, source, rng=random):
+    """The Pair of `words`, a tuple from <s>, with another word at `source`.
 
-    def best_offset(self):
-        """The best fixed offset, always so many words back, and how often it is
-        right on the scored half."""
-        offsets = self.row - self.source
-        best = offsets[self.choosing].mode().values
-        return best.item(), (offsets == best)[self.scoring].float().mean().item()
+    What may follow is another word then; of several such words one is picked by `rng`.
+    None where there is no such word. The fewer words may follow both, the better.
+    """
+    own, found = set(next_words(words)), []
+    others = sorted(options(follow(words[:source])[1]))
+    rng.shuffle(others)
+    for other in others:
+        swapped = (*words[:source], other, *words[source + 1 :])
+        after = set(next_words(swapped))
+        if own - after and after - own:
+            found.append((len(own & after), swapped))
+            if not own & after:
+                break
+    if not found:
+        return None
+    return Pair(words, min(found)[1], source)
+
+
+def apart(words, swapped):
+    """What may follow only the one, and only the other: two lists of words."""
+    own, other = next_words(words), next_words(swapped)
+    return [w for w in own if w not in other], [w for w in other if w not in own]
+
+
+def decision(logits, own, other):
+    """How clearly a row decides for the one side: the log of how likely what may follow
+    only the sentence is, less the same of what may follow only the swapped one.
+
+    logits: (n, vocab_size). own, other: (n, vocab_size) bool. Returns (n,), in nats.
+    """
+    return logits.masked_fill(~own, -math.inf).logsumexp(-1) - logits.masked_fill(
+        ~other, -math.inf
+    ).logsumexp(-1)
+
+
+@torch.no_grad()
+def swap_each_head(model, pairs):
+    """Activation patching on minimal pairs, for all pairs at once.
+
+    Each head in turn gives its output on the swapped sentence, all others stay (Vig et
+    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). Returns the decision in
+    nats with no head patched (n,), on the swapped sentence (n,), and with each head
+    patched (heads, n).
+    """
+    config, device = model.config, model.token.weight.device
+    size = max(len(pair.words) for pair in pairs)
+
+    def padded(words):
+        return [IDS[word] for word in words] + [IDS[END]] * (size - len(words))
+
+    ids = torch.tensor([padded(pair.words) for pair in pairs], device=device)  # (n, T)
+    others = torch.tensor([padded(pair.swapped) for pair in pairs], device=device)
+    n = torch.arange(len(pairs))
+    row = torch.tensor([len(pair.words) - 1 for pair in pairs])  # (n,)
+    sides = torch.zeros(2, len(pairs), config.vocab_size, dtype=torch.bool)
+    for i, pair in enumerate(pairs):
+        for side, words in zip(sides, apart(pair.words, pair.swapped)):
+            side[i, [IDS[word] for word in words]] = True
+
+    def decided(ids):
+        return decision(model(ids)[0][n, row].cpu(), *sides)
+
+    with looking(model):
+        given = model.head_outputs(others)  # of each layer (n, n_head, T, head_size)
+        patched = []
+        for layer in range(config.n_layer):
+            for head in range(config.n_head):
+                with model.patch_heads({(layer, head): given[layer][:, head]}):
+                    patched.append(decided(ids))
+        return decided(ids), decided(others), torch.stack(patched)
 
 
 class Role(NamedTuple):
     """What the heads do for one relation; all of it on the half not used to choose."""
 
     name: str
-    count: int  # decisions scored
-    head: int  # the head with the best top-1, chosen on the other half
-    top1: list  # of each head: how often its largest weight is on the source
-    weight: list  # of each head: its mean weight on the source
-    cost: list  # of each head: the rise of the loss without it, in nats
-    offset: int  # the best fixed offset on the other half
-    offset_top1: float  # and how often it is right
-    first_top1: float  # always looking at the first position
-    untrained_top1: float  # the best head of an untrained model, chosen in the same way
-    right: float  # share of right decisions with all heads
-    right_far: float  # the same over distractors (nan where there are none)
-    right_without: float  # share of right decisions without the head
-    right_far_without: float
+    count: int  # pairs scored
+    head: int  # the main carrier, flat from 0, chosen on the other half
+    looks: list  # of each head: how often its largest weight is on the source
+    carries: list  # of each head: its share of the decision; nan where there is none
+    flips: list  # of each head: how often the model then decides the other way
+    right: float  # how often the model decides both sentences rightly
+    offset_looks: float  # a baseline: always the same number of words back
+    untrained_looks: float  # a baseline: the best head of an untrained model
+
+    @property
+    def shared(self):
+        """Whether no head carries half."""
+        return not self.carries[self.head] >= 0.5
 
 
-@torch.no_grad()
+def pairs_of(held_out, most=600):
+    """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each."""
+    rng, pairs = random.Random("pairs"), {name: [] for name in RELATIONS}
+    for sentence in held_out.sentences:
+        for relation in sentence.relations:
+            if len(pairs[relation.name]) < most:
+                words = sentence.words[: relation.row + 1]
+                if pair := minimal_pair(words, relation.source, rng):
+                    pairs[relation.name].append(pair)
+    return {name: found for name, found in pairs.items() if len(found) > 1}
+
+
+def looks_of(model, pairs):
+    """Whether each head's largest weight, in the row that decides, lies on the source:
+    (heads, n) bool."""
+    size = max(len(pair.words) for pair in pairs)
+    rows = [
+        [IDS[w] for w in p.words] + [IDS[END]] * (size - len(p.words)) for p in pairs
+    ]
+    maps = torch.cat(
+        model.attention_maps(torch.tensor(rows)), dim=1
+    )  # (n, heads, T, T)
+    n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
+    source = torch.tensor([pair.source for pair in pairs])
+    return (maps[n, :, row].argmax(-1) == source[:, None]).T.cpu()
+
+
 def measure(model, held_out):
     """The role of the heads in every relation: a list of Role, syntactic ones first.
 
-    Raises Mistake where a changed grammar has no relation that looks back.
+    Raises Mistake where a changed language has no relation that looks back.
     """
-    model = model.to("cpu").eval()
-    ids, config = held_out.ids, model.config
-    found = [Relations(held_out, name) for name in RELATIONS]
-    relations = [r for r in found if len(r.row)]  # a changed grammar may have fewer
-    if not relations:
-        raise Mistake("no relation of this grammar looks back: nothing to measure")
-    where = torch.cat([r.sentence * ids.size(1) + r.row for r in relations])
-
-    def logits():
-        x, _ = model.embed_and_attend(ids, wanted=where)  # (n, n_embd)
-        return model.read_out(x)  # (n, vocab_size), n of all relations together
-
-    told = [logits()]  # with all heads, then without each in turn
-    for layer in range(config.n_layer):
-        for head in range(config.n_head):
-            with model.heads_off([(layer, head)]):
-                told.append(logits())
-    parts = torch.stack(told).split([len(r.row) for r in relations], dim=1)
-    maps = model.attention_maps(ids), untrained(config).attention_maps(ids)
-    return [role_of(r, *maps, part) for r, part in zip(relations, parts)]
+    pairs = pairs_of(held_out)
+    if not pairs:
+        raise Mistake("no relation of this language looks back: nothing to measure")
+    flat = [pair for found in pairs.values() for pair in found]
+    clean, other, patched = swap_each_head(model, flat)
+    blank = untrained(model.config)
+    parts = torch.cat(
+        [
+            clean[None],
+            other[None],
+            patched,
+            looks_of(model, flat).float(),
+            looks_of(blank, flat).float(),
+        ]
+    ).split([len(found) for found in pairs.values()], dim=1)
+    return [role_of(*item, part) for item, part in zip(pairs.items(), parts)]
 
 
-def role_of(r, maps, untrained_maps, logits):
-    """One relation's Role. r: its Relations. logits: with all heads, then without each,
-    in the rows that decide, (1 + heads, n, vocab_size)."""
-    right = r.right.expand(logits.shape[:2])  # (1 + heads, n)
-    flat = logits.flatten(0, 1), right.flatten()
-    losses = F.cross_entropy(*flat, reduction="none").view_as(right)
-    rise = losses[1:] - losses[0]  # (heads, n), in nats
-    hits, blank_hits = r.hits(maps).float(), r.hits(untrained_maps).float()
-    # The head that looks best; where several look equally well, the one of them that
-    # is needed most. Chosen on one half of the sentences, scored on the other.
-    look, need = hits[r.choosing].mean(0), rise[:, r.choosing].mean(1)  # (heads,)
-    head = need.where(look >= look.max() - 0.005, -torch.inf).argmax().item()
-    blank = blank_hits[r.choosing].mean(0).argmax()
-    offset, offset_top1 = r.best_offset()
-    right, without = (r.decided(logits[i]).float() for i in (0, 1 + head))
-    far = r.scoring & r.distracted
+def carried(clean, other, patched):
+    """The share of the way from clean to other: a ratio of means; nan for no way."""
+    way = (clean - other).mean()
+    if abs(way) < 1e-4:
+        return [math.nan] * len(patched)
+    return ((clean - patched).mean(-1) / way).tolist()
+
+
+def role_of(name, pairs, part):
+    """One relation's Role. part: (2 + 3 heads, n): the decisions clean, swapped, and
+    with each head patched, and where each head looks, trained and untrained."""
+    choosing, scoring = part[:, 0::2], part[:, 1::2]
+    n_head = (len(part) - 2) // 3
+    sizes = [1, 1, n_head, n_head, n_head]
+    clean, other, patched, _, blank = choosing.split(sizes)
+    shares = carried(clean, other, patched)
+    head = max(range(n_head), key=lambda h: -1 if math.isnan(shares[h]) else shares[h])
+    best_blank = blank.mean(1).argmax()
+    offsets = torch.tensor([len(pair.words) - 1 - pair.source for pair in pairs])
+    offset = offsets[0::2].mode().values
+    clean, other, patched, looks, blank = scoring.split(sizes)
     return Role(
-        name=r.name,
-        count=int(r.scoring.sum()),
+        name=name,
+        count=scoring.size(1),
         head=head,
-        top1=hits[r.scoring].mean(0).tolist(),
-        weight=r.weights(maps)[r.scoring].mean(0).tolist(),
-        cost=rise[:, r.scoring].mean(1).tolist(),
-        offset=offset,
-        offset_top1=offset_top1,
-        first_top1=(r.source[r.scoring] == 0).float().mean().item(),
-        untrained_top1=blank_hits[r.scoring, blank].mean().item(),
-        right=right[r.scoring].mean().item(),
-        right_far=right[far].mean().item(),
-        right_without=without[r.scoring].mean().item(),
-        right_far_without=without[far].mean().item(),
+        looks=looks.mean(1).tolist(),
+        carries=carried(clean, other, patched),
+        flips=(patched < 0).float().mean(1).tolist(),
+        right=((clean > 0) & (other < 0)).float().mean().item(),
+        offset_looks=(offsets[1::2] == offset).float().mean().item(),
+        untrained_looks=blank[best_blank].mean().item(),
     )
-
-
-IDLE = 0.05  # nats: a head whose removal costs less everywhere has no job
-
-
-def jobs(roles):
-    """What each head turned out to do: for each head the roles in which it is the one
-    that looks best, the best first; an empty list where there are none."""
-    heads = range(len(roles[0].cost))
-    return [
-        sorted((r for r in roles if r.head == head), key=lambda r: -r.cost[head])
-        for head in heads
-    ]
 
 
 def untrained(config, seed=0):
@@ -1010,57 +1011,69 @@ def untrained(config, seed=0):
         return GPT(config).eval()
 
 
-# ------------------------------------------------------------- looking inside: words
+# --------------------------------------------------------- looking inside: the words
 
 
 @torch.no_grad()
 def expect(model, words):
-    """The model's distribution of the next word after `words`: a dict, likeliest first."""
-    ids = torch.tensor([[IDS[word] for word in words]])
-    chances = model(ids.to(model.token.weight.device))[0][0, -1].softmax(-1).cpu()
+    """The model's distribution of the next word after `words`, from <s>.
+
+    A dict from word to probability, likeliest first. Ids that no word has, in a model
+    of a larger vocabulary, are left out, and the others make up the whole. Raises
+    Mistake where the words are not known, don't begin with <s>, or are too many.
+    """
+    words = read(from_begin(words), model.config.block_size)
+    with looking(model):
+        logits = model.logits(as_ids(words))[0, -1, : len(VOCABULARY)]
+    chances = logits.softmax(-1)
     order = chances.argsort(descending=True).tolist()
-    return {VOCABULARY[i]: chances[i].item() for i in order if i < len(VOCABULARY)}
+    return {VOCABULARY[i]: chances[i].item() for i in order}
 
 
 @torch.no_grad()
 def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=None):
     """`count` sentences at once, each a list of words from <s>, without the full stop.
 
-    prompt: how each of them begins. temperature: 0 takes the likeliest word each time
-    (greedy), 1 samples the model's own distribution, lower is bolder, higher wilder.
-    top_k: only the so many likeliest words are sampled from. seed: makes it repeatable.
-    Raises Mistake where the prompt or a number makes no sense.
+    prompt: how each of them begins, a text or a list of words. temperature: 0 takes the
+    likeliest word each time (greedy), 1 samples the model's own distribution, lower is
+    bolder, higher wilder. top_k: only the so many likeliest words are sampled from.
+    seed: makes it repeatable. Raises Mistake where the prompt or a number makes no sense.
     """
-    if not 0 <= temperature < math.inf:
-        raise Mistake(f"temperature={temperature}: it must be 0 or more")
-    if top_k is not None and top_k < 1:
-        raise Mistake(f"top_k={top_k}: it must be 1 or more")
+    check_number("count", count, int, 1, 10**6)
+    check_number("temperature", temperature, (int, float), 0, 1e6)
+    if top_k is not None:
+        check_number("top_k", top_k, int, 1, 10**6)
+    if seed is not None:
+        check_number("seed", seed, int, 0, 2**63)
     size = model.config.block_size
-    words = read(prompt, size) if prompt.strip() else [BEGIN]
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    ids = torch.tensor([[IDS[word] for word in words]] * count)  # (count, T)
-    ended = torch.zeros(count, dtype=torch.bool)
-    while ids.size(1) < size and not ended.all():
-        going = ids[~ended].to(model.token.weight.device)  # the others have ended
-        T = going.size(1)
-        last = torch.arange(T - 1, going.numel(), T, device=going.device)  # (going,)
-        x, _ = model.embed_and_attend(going, wanted=last)  # (going, n_embd)
-        logits = model.read_out(x).cpu()  # (going, vocab)
-        if top_k:
-            kept = logits.topk(min(top_k, logits.size(-1))).values
-            logits[logits < kept[:, -1:]] = -math.inf
-        word = torch.full((count, 1), IDS[END])
-        if temperature:
-            chances = (logits / temperature).softmax(-1)
-            word[~ended] = torch.multinomial(chances, 1, generator=generator)
-        else:
-            word[~ended] = logits.argmax(-1, keepdim=True)
-        ended |= word[:, 0] == IDS[END]
-        ids = torch.cat([ids, word], dim=1)
-    rows = (
-        [VOCABULARY[min(i, len(VOCABULARY) - 1)] for i in row] for row in ids.tolist()
-    )
+    begins = prompt in ("", [BEGIN], (BEGIN,))
+    words = [BEGIN] if begins else read(prompt, size)
+    generator = torch.Generator()
+    generator.seed() if seed is None else generator.manual_seed(seed)
+    ids = as_ids(words).repeat(count, 1)  # (count, T)
+    with looking(model):
+        while ids.size(1) < size and not (ids == IDS[END]).any(1).all():
+            logits = model.logits(ids)[:, -1, : len(VOCABULARY)]  # (count, words)
+            if top_k:
+                least = logits.topk(min(top_k, len(VOCABULARY))).values[:, -1:]
+                logits = logits.masked_fill(logits < least, -math.inf)
+            logits = logits - logits.amax(-1, keepdim=True)  # exp can't overflow
+            if temperature > 1e-6:
+                chances = (logits / temperature).softmax(-1)
+                word = torch.multinomial(chances, 1, generator=generator)
+            else:
+                word = logits.argmax(-1, keepdim=True)
+            ids = torch.cat([ids, word], dim=1)
+    rows = [[VOCABULARY[i] for i in row] for row in ids.tolist()]
     return [row[: row.index(END)] if END in row else row for row in rows]
+
+
+def check_number(name, value, kind, least, most):
+    """Raise Mistake unless a number is of this kind, and from least to most."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise Mistake(f"{name}={value!r:.40}: it must be a number")
+    if not least <= value <= most:
+        raise Mistake(f"{name}={value!r:.40}: it must be from {least} to {most}")
 
 
 def generate(model, prompt="", temperature=1.0, top_k=None, seed=None):
@@ -1081,25 +1094,16 @@ CHECKPOINT = "checkpoint.pt"
 RETRAIN = '"python train.py" makes a new one'
 
 
-def fingerprint():
-    """A number that changes with the words and the grammar."""
-    told = [(s.words, round(s.log_prob, 6)) for s in sample(200, HELD_OUT_SEED)]
-    return zlib.crc32(repr((VOCABULARY, told)).encode())
+def language():
+    """A checksum of the words and the rules."""
+    told = [(s.words, round(s.log_prob, 6)) for s in sample(200, "language")]
+    return hashlib.sha256(repr((VOCABULARY, told)).encode()).hexdigest()
 
 
-def digest(content):
-    """A checksum of all that a checkpoint says, tensors included."""
-    sha = hashlib.sha256()
-    for name in sorted(content):
-        value = content[name]
-        if isinstance(value, dict):
-            value = digest(value)
-        if isinstance(value, torch.Tensor):
-            sha.update(f"{value.dtype} {tuple(value.shape)}".encode())
-            value = value.contiguous().numpy().tobytes()
-        sha.update(f"{name}=".encode())
-        sha.update(value if isinstance(value, bytes) else repr(value).encode())
-    return sha.hexdigest()
+@torch.no_grad()
+def behaviour(model):
+    """The loss on a few sentences: another formula or mask in model.py changes it."""
+    return loss_of(model, HeldOut(model.config.block_size, count=50))
 
 
 def write(path, data):
@@ -1124,19 +1128,21 @@ def write(path, data):
         raise
 
 
-def save_checkpoint(path, model, held_out, settings):
-    """Write the model, and what it takes to trust it later. Raises Mistake."""
+def save_checkpoint(path, model, held_out):
+    """Write the model, and what it takes to trust it later: a checksum of the bytes,
+    then the bytes. Raises Mistake."""
+    model = getattr(model, "_orig_mod", model)  # of torch.compile
     content = {
         "config": asdict(model.config),
-        "settings": asdict(settings),
-        "vocabulary": VOCABULARY,
-        "language": fingerprint(),
+        "language": language(),
+        "behaviour": behaviour(model),
         "unseen": held_out.unseen,
         "state": {name: t.cpu() for name, t in model.state_dict().items()},
     }
     file = io.BytesIO()
-    torch.save({**content, "digest": digest(content)}, file)
-    write(path, file.getvalue())
+    torch.save(content, file)
+    data = file.getvalue()
+    write(path, hashlib.sha256(data).digest() + data)
 
 
 def load_checkpoint(path):
@@ -1144,65 +1150,51 @@ def load_checkpoint(path):
     one line about what is wrong and what to do, unless the file is whole and fits."""
     try:
         with open(path, "rb") as file:
-            data = io.BytesIO(file.read())
+            checksum, data = file.read(32), file.read()
     except OSError as error:
         raise Mistake(f"can't read {path}: {error.strerror}; {RETRAIN}") from None
-    try:
-        content = torch.load(data, weights_only=True)
-    except Exception:  # noqa: BLE001 (whatever a broken file does to the reader)
-        raise Mistake(f"{path} is damaged, or not a checkpoint; {RETRAIN}") from None
-    try:
-        told = content.pop("digest")
-        whole = told == digest(content)
-        same_words = content["vocabulary"] == VOCABULARY
-        same_language = content["language"] == fingerprint()
-    except Exception:  # noqa: BLE001 (not our dictionary)
-        raise Mistake(f"{path} is not a checkpoint of Toy GPT; {RETRAIN}") from None
-    if not whole:
-        raise Mistake(f"{path} is damaged: its checksum is wrong; {RETRAIN}")
-    if not (same_words and same_language):
-        what = "grammar" if same_words else "vocabulary"
-        raise Mistake(f"{path} was trained with another {what} than today's; {RETRAIN}")
+    if hashlib.sha256(data).digest() != checksum:
+        raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
+    content = torch.load(io.BytesIO(data), weights_only=True)
+    if content["language"] != language():
+        raise Mistake(
+            f"{path} was trained with another language than today's; {RETRAIN}"
+        )
     try:
         # Debug mode belongs to the training that asked for it.
-        model = GPT(GPTConfig(**{**content["config"], "debug": False}))
+        model = GPT(GPTConfig(**{**content["config"], "debug": False})).eval()
         model.load_state_dict(content["state"])
-    except Exception:  # noqa: BLE001 (written by another version of model.py)
-        raise Mistake(f"{path} does not fit today's model.py; {RETRAIN}") from None
-    model.words = VOCABULARY
-    use_threads()
-    return model.eval(), HeldOut(model.config.block_size, unseen=content["unseen"])
-
-
-def differences(config):
-    """What a checkpoint's configuration has that today's defaults have not."""
-    default = default_config()
-    return [
-        f"{f.name}={getattr(config, f.name)} (now {getattr(default, f.name)})"
-        for f in fields(config)
-        if f.name != "debug" and getattr(config, f.name) != getattr(default, f.name)
-    ]
+        same = math.isclose(behaviour(model), content["behaviour"], rel_tol=1e-4)
+    except (TypeError, ValueError, RuntimeError):
+        same = False
+    if not same:
+        raise Mistake(
+            f"{path} was trained with another model.py than today's; {RETRAIN}"
+        )
+    model.names[: len(VOCABULARY)] = VOCABULARY
+    return model, HeldOut(model.config.block_size, unseen=content["unseen"])
 
 
 def load(path=CHECKPOINT):
-    """The trained model and its held-out sentences; trains the default model first
-    where there is no checkpoint. Says what it does in one line. Raises Mistake."""
-    folder = os.path.dirname(os.path.abspath(path))
-    if path and os.path.isdir(folder) and not os.path.lexists(path):
-        say_aside(f"There is no {path} here yet: training the default model first.")
-        settings = TrainConfig()
-        model, held_out = train(default_config(), settings, Progress())
-        try:
-            save_checkpoint(path, model, held_out, settings)
-        except Mistake as mistake:
-            say_aside(f"The model is not kept: {mistake}")
+    """The trained model and its held-out sentences. Raises Mistake.
+
+    Where there is no checkpoint.pt yet, the default model is trained first and kept; a
+    file of another name must be there.
+    """
+    if path != CHECKPOINT or os.path.lexists(path):
+        model, held_out = load_checkpoint(path)
+        if replace(model.config, debug=False) != default_config():
+            say_aside(
+                f"{path} holds another model than today's default: {model.config}"
+            )
         return model, held_out
-    model, held_out = load_checkpoint(path)
-    if different := differences(model.config):
-        say_aside(
-            f"{path} was trained with {', '.join(different)}; "
-            '"python train.py" trains the default.'
-        )
+    say_aside(f"There is no {path} here yet: training the default model first.")
+    with Progress() as progress:
+        model, held_out = train(default_config(), TrainConfig(), progress)
+    try:
+        save_checkpoint(path, model, held_out)
+    except Mistake as mistake:
+        say_aside(f"The model is not kept: {mistake}")
     return model, held_out
 
 
@@ -1223,29 +1215,30 @@ def say_aside(line):
 class Progress:
     """Shows training as it goes: one live line in a terminal, a line each elsewhere."""
 
-    def __init__(self, stream=None):
-        self.stream = stream or sys.stderr
-        self.live = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+    def __init__(self):
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+    def __enter__(self):
+        return self
 
     def __call__(self, model, moment):
         line = (
-            f"step {moment.step:>5}   loss {moment.loss:.3f}   "
-            f"held out {moment.held_out:.3f}   floor {moment.floor:.3f}   "
-            f"{moment.above:6.2f}% above   {moment.seconds:4.1f} s"
+            f"step {moment.step:>5}   loss on fresh sentences {moment.held_out:.3f}   "
+            f"{max(0, moment.above):6.2f}% above the floor"
         )
-        print(line, end="\r" if self.live else "\n", file=self.stream, flush=True)
+        print(line, end="\r" if self.live else "\n", file=sys.stderr, flush=True)
 
-    def close(self):
-        """Leave the live line standing."""
-        if self.live:
-            print(file=self.stream)
+    def __exit__(self, *_):
+        if self.live:  # leave the live line standing
+            print(file=sys.stderr)
 
 
 def plain(error):
     """What a terminal without Unicode shows instead: an arrow becomes "->"."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    instead = {"▸": ">", "→": "->", "←": "<-", "·": "-", "–": "-", "…": "...", "×": "x"}
+    instead = {"▸": ">", "→": "->", "·": "-", "–": "-", "…": "...", "√": "sqrt"}
+    instead |= {"×": "x", "ᵀ": "T", "░": ".", "▒": ":", "▓": "+", "█": "#"}
     shown = (instead.get(c, "?") for c in error.object[error.start : error.end])
     return "".join(shown), error.end
 
@@ -1262,8 +1255,10 @@ def one_line(message, most=170):
 def polite():
     """Run a script's main part so that whatever happens ends in one line.
 
-    A Mistake: the line, status 2. Ctrl-C: status 130. A closed pipe: quietly.
+    A Mistake or a full disk: the line, status 2. Ctrl-C: status 130. A closed pipe:
+    quietly. One thread does: so small a model gains nothing from a second core.
     """
+    torch.set_num_threads(1)
     codecs.register_error("plain", plain)
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever started the script
@@ -1276,22 +1271,29 @@ def polite():
             yield
         finally:
             sys.stdout.flush()
-    except Mistake as mistake:
-        say_aside(f"{script}: {one_line(mistake)}")
-        sys.exit(2)
     except KeyboardInterrupt:
         say_aside(f"\n{script}: stopped. Nothing was written that is not whole.")
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        say_aside(f"{script}: the model is too large for this machine's memory")
+        sys.exit(2)
+    except (Mistake, OSError) as mistake:
+        if isinstance(mistake, OSError):  # what is left in the buffer goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        say_aside(f"{script}: {one_line(mistake)}")
+        sys.exit(2)
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that refuses in one line."""
 
-    def __init__(self, doc):
+    def __init__(self, description):
         super().__init__(
-            description=doc.split("\n\n")[0],
+            description=description,
             allow_abbrev=False,
             formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         )
@@ -1301,18 +1303,11 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_flags(parser, config):
-    """A flag for every field of a dataclass, with the values of `config` as defaults;
-    the comment beside a field is its help."""
-    source = inspect.getsource(type(config))
-    comments = dict(re.findall(r"^    (\w+):.*?  # (.+)$", source, re.MULTILINE))
-    for field in fields(config):
-        if field.type is bool:
-            kind = {"action": "store_true"}
-        else:
-            kind = {"type": field.type, "metavar": field.type.__name__.upper()}
-        kind["default"] = getattr(config, field.name)
-        flag = parser.add_argument(f"--{field.name}", **kind)
-        flag.help = comments[field.name].replace("%", "%%")
+    """A flag for every field of a dataclass, with the values of `config` as defaults."""
+    for f in fields(config):
+        kind = {"action": "store_true"} if f.type is bool else {"type": f.type}
+        kind["default"] = getattr(config, f.name)
+        parser.add_argument(f"--{f.name}", **kind, help=f.metadata["help"])
 
 
 def from_flags(config, flags):
@@ -1325,31 +1320,57 @@ def from_flags(config, flags):
 
 def main():
     """`python train.py`: train, save, and say how good the model is."""
-    parser = Parser(__doc__)
+    parser = Parser("Teach the GPT a small English.")
     add_flags(parser, default_config())
     add_flags(parser, TrainConfig())
-    parser.add_argument("--out", default=CHECKPOINT, help="where the model is written")
+    parser.add_argument(
+        "--out",
+        help=f"where the model is written: {CHECKPOINT} for the default model, for any "
+        "other a name of its own is asked for",
+    )
     flags = parser.parse_args()
     config, settings = from_flags(GPTConfig, flags), from_flags(TrainConfig, flags)
-    check_target(flags.out)
-
-    progress = Progress()
-    try:
+    out = flags.out
+    if out is None:
+        out = CHECKPOINT if config == default_config() else own_name(config)
+    check_target(out)
+    with Progress() as progress:
         model, held_out = train(config, settings, progress)
-    finally:
-        progress.close()
-    save_checkpoint(flags.out, model, held_out, settings)
+    save_checkpoint(out, model, held_out)
 
     loss, floor = loss_and_floor(model)
-    unseen = loss_of(model, held_out.ids, held_out.targets)
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
-{sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {flags.out}
-Loss on fresh sentences: {loss:.4f} nats a word.
-No model can beat {floor:.4f}, the entropy of the language: it is {100 * (loss / floor - 1):.2f}% above that floor.
-On the {len(held_out.sentences):,} rarer ones that its corpus had not: {unseen:.4f}; the grammar's own {held_out.floor():.4f}.
+{sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
+Loss on fresh sentences: {loss:.4f} (nats a word: the mean of -log p(next word)).
+{against_floor(loss, floor)}
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
-Now look inside: python example.py""")
+Now look inside: python example.py{"" if out == CHECKPOINT else f" --checkpoint {out}"}""")
+
+
+def own_name(config):
+    """A file name for a model that is not the default one: n_head-2.pt"""
+    default = default_config()
+    changed = [f.name for f in fields(config) if f.name != "debug"]
+    changed = [n for n in changed if getattr(config, n) != getattr(default, n)]
+    return (
+        "-".join(f"{n}-{getattr(config, n)}" for n in changed) + ".pt"
+        if changed
+        else CHECKPOINT
+    )
+
+
+def against_floor(loss, floor):
+    """How the loss compares with the floor; below it, why."""
+    if loss < 0.999 * floor:
+        return (
+            f"That is below {floor:.4f}, the entropy of the language, which no model can "
+            "beat without seeing the next word: look at causal_mask in model.py."
+        )
+    return (
+        f"No model can beat {floor:.4f}, the entropy of the language: it is "
+        f"{100 * max(0, loss / floor - 1):.2f}% above that floor."
+    )
 
 
 def check_target(path):

@@ -1,10 +1,10 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads         # five seeds, or those given: every head (1 min)
-    python tests/benchmark.py experiments   # other shapes, corpora, batches (2 min)
-    python tests/benchmark.py choices       # what was done for the heads, left out (2 min)
-    python tests/benchmark.py speed         # against peers made from PyTorch (9 min)
-    python tests/benchmark.py faults        # damaged files, killed processes (5 min)
+    python tests/benchmark.py heads 1000 20      # twenty seeds from 1000: every head (9 min)
+    python tests/benchmark.py seeds 1000 20      # the same: floor, in the language (9 min)
+    python tests/benchmark.py experiments        # other shapes and recipes (8 min)
+    python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
+    python tests/benchmark.py faults             # damaged files, killed processes (5 min)
 
 A speed is a ratio against a peer that is measured in the same run, alternating; each
 figure is a median.
@@ -19,9 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -30,138 +28,125 @@ from torch.nn import functional as F
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-
+import model as gpt
 import train
-from model import GPT, PADDING, GPTConfig, attention, causal_mask, softmax
+from model import GPT, GPTConfig
 
-# ------------------------------------------------------------------------------ heads
-
-
-def trained(config=None, settings=None):
-    """A trained model, its roles, its percent above the floor, and the seconds."""
-    start = time.perf_counter()
-    settings = settings or train.TrainConfig()
-    model, held_out = train.train(config or GPTConfig(), settings)
-    seconds = time.perf_counter() - start
-    loss, floor = train.loss_and_floor(model)
-    above = 100 * (loss / floor - 1)
-    return model, train.measure(model, held_out), above, seconds
+# --------------------------------------------------------------------- heads and seeds
 
 
-def rank(role):
-    """The place of the head among all, by what its removal costs: 1 is the first."""
-    return 1 + sum(cost > role.cost[role.head] for cost in role.cost)
+class Trained:
+    """A trained model, and what there is to say of it."""
 
+    def __init__(self, config=None, **settings):
+        start = time.perf_counter()
+        settings = train.TrainConfig(**settings)
+        self.model, self.held_out = train.train(config or GPTConfig(), settings)
+        self.seconds = time.perf_counter() - start
+        loss, floor = train.loss_and_floor(self.model)
+        self.above = 100 * (loss / floor - 1)
+        self.roles = train.measure(self.model, self.held_out)
 
-def idle_heads(roles):
-    """How many heads can be removed at no cost."""
-    most = [max(costs) for costs in zip(*(role.cost for role in roles))]
-    return sum(cost < train.IDLE for cost in most), min(most)
+    def shares(self):
+        """The main carrier's share of each relation; none counts as nothing."""
+        shares = [role.carries[role.head] for role in self.roles]
+        return [0.0 if math.isnan(share) else share for share in shares]
 
+    def looking(self):
+        """How many relations have a head that looks at the right word, 95 in 100."""
+        return sum(max(role.looks) >= 0.95 for role in self.roles)
 
-def heads(seeds=range(5)):
-    """Issue by issue, seed by seed: which head serves which relation, and the proof."""
-    for seed in seeds:
-        settings = train.TrainConfig(seed=seed)
-        model, roles, above, seconds = trained(settings=settings)
-        shares = [train.share_in_language(model, temperature=t) for t in (1.0, 0.7)]
-        names = train.head_names(model.config)
-        print(
-            f"\nseed {seed}: {above:.2f}% above the floor, {seconds:.1f} s; in the "
-            f"language {shares[0]:.1%} at temperature 1, {shares[1]:.1%} at 0.7"
-        )
-        print(
-            "  relation             head  top-1  offset  untrained  removal  place  "
-            "decided  over distractors  without the head"
-        )
-        for r in roles:
-            far = f"{r.right_far:16.1%}" if r.right_far == r.right_far else f"{'-':>16}"
-            print(
-                f"  {train.RELATIONS[r.name]:<20} {names[r.head]}  "
-                f"{r.top1[r.head]:5.3f}  {r.offset_top1:6.2f}  {r.untrained_top1:9.2f}  "
-                f"{r.cost[r.head]:7.2f}  {rank(r):5}  {r.right:7.1%}  {far}  "
-                f"{r.right_without:16.1%}"
-            )
-        carriers = {r.name: r.head for r in roles}
-        confirmed = sum(rank(r) <= 2 and r.cost[r.head] >= 0.3 for r in roles)
-        idle, least = idle_heads(roles)
-        print(
-            f"  top-1 {sum(r.top1[r.head] >= 0.95 for r in roles)} of {len(roles)} times "
-            f"≥ 0.95, at least {min(r.top1[r.head] for r in roles):.3f}; carried by "
-            f"{len(set(carriers.values()))} heads, determiner and adjective by "
-            f"{'two' if carriers['determiner'] != carriers['adjective'] else 'one'}; "
-            f"confirmed by removal {confirmed} of {len(roles)}; idle heads {idle} "
-            f"(least needed: {least:.2f} nats)",
-            flush=True,
+    def agreeing(self):
+        """How many main carriers look right themselves, or best."""
+        return sum(
+            r.looks[r.head] >= 0.95 or r.looks[r.head] == max(r.looks)
+            for r in self.roles
         )
 
+    def idle(self):
+        """How many heads carry less than 5% of every relation."""
+        by_head = zip(*(role.carries for role in self.roles))
+        return sum(max(shares) < 0.05 for shares in by_head)
 
-def experiment(name, **change):
-    """Train with one setting changed, seed 0, and print its line."""
-    model, roles, above, seconds = trained(GPTConfig(**change))
-    good = sum(r.top1[r.head] >= 0.95 for r in roles)
-    count = sum(p.numel() for p in model.parameters())
-    print(
-        f"  {name:<17} {count:10,}  {seconds:7.1f}  {above:14.2f}%  "
-        f"{good:10} of {len(roles)}  {idle_heads(roles)[0]:4}",
-        flush=True,
-    )
+
+def heads(first, count):
+    """For each seed and relation the main carrier: its name, what it carries / looks."""
+    print(f"{'seed':>5}  " + "  ".join(f"{name:>18}" for name in train.RELATIONS))
+    shares, looking, agreeing, carriers, right = [], [], [], [], []
+    for seed in range(first, first + count):
+        t = Trained(seed=seed)
+        names = train.head_names(t.model.config)
+        cells = [
+            f"{names[r.head]} {share:.2f} / {r.looks[r.head]:.2f}"
+            for r, share in zip(t.roles, t.shares())
+        ]
+        print(f"{seed:>5}  " + "  ".join(f"{cell:>18}" for cell in cells), flush=True)
+        shares.append(t.shares())
+        looking.append(t.looking())
+        agreeing.append(t.agreeing())
+        carriers.append(len({role.head for role in t.roles}))
+        right.append(min(role.right for role in t.roles))
+    for what, pick in (("mean", statistics.mean), ("worst", min)):
+        cells = [f"{pick(column):.2f}" for column in zip(*shares)]
+        print(f"{what:>5}  " + "  ".join(f"{cell:>18}" for cell in cells))
+    everything = len(train.RELATIONS) * count
+    flat = [share for row in shares for share in row]
+    print(f"mean share of the main carrier: {statistics.mean(flat):.3f}")
+    print(f"a head looks right in 95%: {sum(looking)} of {everything}")
+    print(f"the main carrier does, or looks best: {sum(agreeing)} of {everything}")
+    print(f"heads that carry a relation: {carriers}")
+    print(f"decisions right, worst relation of each seed: {min(right):.3f} at least")
+
+
+def seeds(first, count):
+    """For each seed: percent above the floor, and percent in the language."""
+    print(" seed  above the floor  in the language at 1 and at 0.7  seconds")
+    rows = []
+    for seed in range(first, first + count):
+        t = Trained(seed=seed)
+        shares = [
+            100 * train.share_in_language(t.model, temperature=temperature)
+            for temperature in (1.0, 0.7)
+        ]
+        rows.append((t.above, *shares, t.seconds))
+        print(f"{seed:>5}  " + "  ".join(f"{x:8.2f}" for x in rows[-1]), flush=True)
+    above, at_1, at_07, seconds = zip(*rows)
+    print(" mean  " + "  ".join(f"{statistics.mean(x):8.2f}" for x in zip(*rows)))
+    worst = max(above), min(at_1), min(at_07), max(seconds)
+    print("worst  " + "  ".join(f"{x:8.2f}" for x in worst))
 
 
 def experiments():
-    """Other shapes of the model, other corpora, and batches that do not grow."""
+    """Other shapes and recipes: what they cost, and what becomes of the heads."""
     print(
-        f"  {'change':<17} parameters  seconds  above the floor  relations ≥ 0.95  idle"
+        f"{'':<22}{'parameters':>11}{'seconds':>9}{'above, %':>10}"
+        f"{'looks':>7}{'share':>7}{'idle':>6}"
     )
-    train.train(GPTConfig(), train.TrainConfig(steps=100))  # only to warm up
     experiment("the default")
-    for field, values in (
-        ("n_head", (1, 2, 8)),
-        ("n_layer", (2, 3)),
-        ("n_embd", (16, 64)),
-    ):
-        for value in values:
-            experiment(f"{field} {value}", **{field: value})
-    even, growing = train.spread, train.schedule
-
-    def shuffled(count, seed):
-        return random.Random(0).sample(even(count, seed), count)
-
-    def whole(step, settings):
-        rate, _ = growing(step, settings)
-        return rate, settings.batch_size
-
-    for name, function, instead in (
-        ("corpus shuffled", "spread", shuffled),
-        ("corpus random", "spread", train.sample),
-        ("batches whole", "schedule", whole),
-    ):
-        with patch.object(train, function, instead):
-            experiment(name)
+    for n_head in (1, 2, 4, 8):
+        n_embd = 36 if 36 % n_head == 0 else 40
+        experiment(f"n_head {n_head}", GPTConfig(n_head=n_head, n_embd=n_embd))
+    for n_layer in (2, 3):
+        experiment(f"n_layer {n_layer}", GPTConfig(n_layer=n_layer))
+    for n_embd in (18, 72):
+        experiment(f"n_embd {n_embd}", GPTConfig(n_embd=n_embd))
+    experiment("dropout 0.1", GPTConfig(dropout=0.1))
+    experiment("weight decay 0", weight_decay=0.0)
+    kept = gpt.causal_mask
+    gpt.causal_mask = lambda T: kept(T).triu(-1)
+    experiment("a mask of two words")
+    gpt.causal_mask = kept
 
 
-def choices():
-    """The two choices made for the heads, each left out in turn: how many relations have
-    a head that is right in 0.95, on the seeds that they were tuned on and on others."""
-    own = train.optimizers
-
-    def orthogonal(gpt, learning_rate):
-        muon, adam = own(gpt, learning_rate)
-        for group in muon.param_groups:
-            group["ns_steps"] = muon.defaults["ns_steps"]
-        return muon, adam
-
-    print(f"  {'seeds':<29}  0 to 4   5 to 9   idle heads")
-    for name, changed, instead in (
-        ("both", "train.optimizers", own),
-        ("queries and keys as the rest", "train.optimizers", orthogonal),
-        ("queries start with zeros", "model.QUERY_BIAS_STD", 0.0),
-    ):
-        with patch(changed, instead):
-            told = [trained(settings=train.TrainConfig(seed=s))[1] for s in range(10)]
-        good = [sum(r.top1[r.head] >= 0.95 for r in roles) for roles in told]
-        idle = sum(idle_heads(roles)[0] for roles in told)
-        print(f"  {name:<29} {sum(good[:5]):7} {sum(good[5:]):8} {idle:12}", flush=True)
+def experiment(name, config=None, **settings):
+    """One line of the table of experiments, seed 0."""
+    t = Trained(config, **settings)
+    count = sum(p.numel() for p in t.model.parameters())
+    print(
+        f"{name:<22}{count:>11,}{t.seconds:>9.0f}{t.above:>10.2f}"
+        f"{t.looking():>7}{statistics.mean(t.shares()):>7.2f}{t.idle():>6}",
+        flush=True,
+    )
 
 
 # ------------------------------------------------------------------------------ speed
@@ -185,15 +170,14 @@ class Peer(nn.Module):
         for table in (self.token, self.position):
             nn.init.normal_(table.weight, std=0.02)
 
-    def loss(self, ids, targets):
+    def forward(self, ids, targets):
         T = ids.size(1)
         x = self.token(ids) + self.position.weight[:T]  # (B, T, n_embd)
         mask = nn.Transformer.generate_square_subsequent_mask(T)
         x = self.layers(x, mask=mask, is_causal=True)
         logits = self.norm(x) @ self.token.weight.T  # (B, T, vocab_size)
-        return F.cross_entropy(
-            logits.flatten(0, 1), targets.flatten(), ignore_index=PADDING
-        )
+        real = targets >= 0  # (B, T)
+        return logits, F.cross_entropy(logits[real], targets[real])
 
 
 def medians(ours, peer, repeats=7):
@@ -211,36 +195,6 @@ def medians(ours, peer, repeats=7):
 def line(what, ours, peer, ratio, bar):
     """One line of the table of speeds."""
     print(f"  {what:<38} {ours:>14} {peer:>14} {ratio:>7} {bar:>9}", flush=True)
-
-
-def training_step():
-    """Tokens a second, padding not counted, with the same optimiser for both."""
-    config, settings = GPTConfig(), train.TrainConfig()
-    batch_size = settings.batch_size
-    corpus = train.sample(30 * batch_size, 0)
-    ids, targets = train.tensors(corpus, config.block_size)
-
-    def steps(model):
-        optimizer = train.AdamW(model.parameters(), lr=1e-3, fused=True)
-        model.train()
-
-        def run():
-            for part in zip(ids.split(batch_size), targets.split(batch_size)):
-                model.loss(*part).backward()
-                optimizer.step()
-                optimizer.zero_grad()
-
-        return run
-
-    tokens = (targets != PADDING).sum().item()
-    ours, peer = medians(steps(GPT(config)), steps(Peer(config)), repeats=15)
-    line(
-        "training step, tokens/s",
-        f"{tokens / ours:,.0f}",
-        f"{tokens / peer:,.0f}",
-        f"{peer / ours:.2f}",
-        "≥ 1.3",
-    )
 
 
 class Reached(Exception):
@@ -267,7 +221,7 @@ def common_recipe(watch, steps=6000, warm_up=100):
     config = GPTConfig(n_layer=2, n_embd=64)
     torch.manual_seed(0)
     model = GPT(config).train()
-    corpus = train.sample(40000, 0)
+    corpus = [s.words for s in train.sample(40000, "common")]
     fresh = train.HeldOut(12, count=1024)
     ids, targets = train.tensors(corpus, 12)
     optimizer = torch.optim.AdamW(
@@ -275,8 +229,7 @@ def common_recipe(watch, steps=6000, warm_up=100):
     )
     for step in range(steps):
         if step % 50 == 0:
-            held = train.loss_of(model, fresh.ids, fresh.targets)
-            watch(model, train.Moment(step, held, held, fresh.floor(), 0.0))
+            watch(model, train.evaluate(model, fresh, step))
         done = max(0, step - warm_up) / (steps - warm_up)
         rate = min(1, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * done))
         optimizer.param_groups[0]["lr"] = 1e-3 * rate
@@ -286,9 +239,32 @@ def common_recipe(watch, steps=6000, warm_up=100):
         optimizer.zero_grad()
 
 
+def training_step():
+    """Seconds of thirty steps, with the same optimiser and the same batches."""
+    config, batch_size = GPTConfig(), train.TrainConfig().batch_size
+    corpus = [s.words for s in train.sample(30 * batch_size, "speed")]
+    ids, targets = train.tensors(corpus, config.block_size)
+
+    def steps(model):
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+        model.train()
+
+        def run():
+            for part in zip(ids.split(batch_size), targets.split(batch_size)):
+                model(*part)[1].backward()
+                optimizer.step()
+                optimizer.zero_grad()
+
+        return run
+
+    ours, peer = medians(steps(GPT(config)), steps(Peer(config)), repeats=15)
+    milliseconds = [f"{1000 * x / 30:.2f}" for x in (ours, peer)]
+    line("training step, ms", *milliseconds, f"{peer / ours:.2f}", "≥ 1")
+
+
 def time_to_one_percent(repeats=3):
     """The default recipe, shortened so that it just gets there, against the common one."""
-    settings = train.TrainConfig(steps=250, eval_every=25)
+    settings = train.TrainConfig(steps=400, eval_every=25)
     ours, peer = [], []
     for _ in range(repeats):
         ours.append(
@@ -299,219 +275,37 @@ def time_to_one_percent(repeats=3):
     line("time to 1% above the floor, s", f"{a:.1f}", f"{b:.1f}", f"{b / a:.1f}", "≥ 5")
 
 
-@torch.no_grad()
-def maps():
-    """The maps of 1,000 sentences: our heads against nn.MultiheadAttention's.
-
-    Ours stop where the maps are made, as `attention_maps` does in the last layer; the
-    peer has no such way."""
-    config = GPTConfig()
-    ours = GPT(config).eval().blocks[0].attention
-    peer = nn.MultiheadAttention(config.n_embd, config.n_head, batch_first=True).eval()
-    x, blocked = torch.randn(1000, 12, config.n_embd), ~causal_mask(12)
-    a, b = medians(
-        lambda: [ours.weights(x) for _ in range(5)],
-        lambda: [
-            peer(x, x, x, attn_mask=blocked, average_attn_weights=False)
-            for _ in range(5)
-        ],
-        repeats=15,
-    )
-    line(
-        "maps of 1,000 sentences, ms",
-        f"{200 * a:.1f}",
-        f"{200 * b:.1f}",
-        f"{b / a:.2f}",
-        "≥ 1",
-    )
-
-
-def formula():
-    """The formula as it is written in model.py against PyTorch's fused kernel, forward
-    and backward: the kernel is left out where it is slower, up to SHORT tokens."""
-    scores = torch.randn(192, 4, 12, 12).where(causal_mask(12), -torch.inf)
-    for what, ours, peer in (
-        ("softmax", partial(softmax, scores), partial(scores.softmax, -1)),
-        ("exp", lambda: torch.exp2(scores / math.log(2)), scores.exp),
-    ):
-        a, b = medians(ours, peer, repeats=40)
-        what += " of 192 × 4 × 12 rows of 12, ms"
-        line(what, f"{1000 * a:.2f}", f"{1000 * b:.2f}", f"{b / a:.2f}", "≥ 1")
-
-    def pass_through(function, *qkv):
-        y = function(*qkv)  # (B, n_head, T, head_size)
-        (y.transpose(1, 2).flatten(2) * weight).sum().backward()
-
-    for B, T, bar in ((192, 12, "≥ 1"), (72, 32, "≤ 1")):
-        qkv = [torch.randn(B, T, 4, 8).transpose(1, 2) for _ in range(3)]
-        for tensor in qkv:
-            tensor.requires_grad_()
-        weight = torch.randn(B, T, 32)
-        ours = partial(pass_through, partial(attention_output, causal_mask(T)), *qkv)
-        kernel = partial(F.scaled_dot_product_attention, is_causal=True)
-        a, b = medians(ours, partial(pass_through, kernel, *qkv), repeats=40)
-        what = f"attention of {B} × {T} tokens, ms"
-        line(what, f"{1000 * a:.1f}", f"{1000 * b:.1f}", f"{b / a:.2f}", bar)
-
-
-def rounding(side=32, calls=20):
-    """A step of Muon in full precision against PyTorch's, in bfloat16."""
-
-    def steps(muon):
-        weight = nn.Parameter(torch.randn(side, side))
-        weight.grad = torch.randn(side, side)
-        optimizer = muon([weight])
-        return lambda: [optimizer.step() for _ in range(calls)]
-
-    a, b = medians(steps(train.Muon), steps(torch.optim.Muon), repeats=40)
-    what = f"step of Muon, {side} × {side}, µs"
-    a, b = 1e6 * a / calls, 1e6 * b / calls
-    line(what, f"{a:.0f}", f"{b:.0f}", f"{b / a:.2f}", "≥ 1")
-
-
-def attention_output(mask, q, k, v):
-    return attention(q, k, v, mask)[0]
-
-
-def generation():
-    """1,000 sentences in one batch against one at a time."""
-    model, _, _, _ = trained()
-    a, b = medians(
-        lambda: train.generate_many(model, 1000, seed=0),
-        lambda: [train.generate(model, seed=i) for i in range(50)],
-        repeats=5,
-    )
-    many, one = 1000 / a, 50 / b
-    line(
-        "generated sentences/s",
-        f"{many:,.0f}",
-        f"{one:,.0f}",
-        f"{many / one:.0f}",
-        "≥ 20",
-    )
-
-
-def peak_of(kind, T):
-    """Peak megabytes of one training step, in a process of its own."""
-    code = f"""
-import sys, torch
-sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
-import train
-from benchmark import Peer
-from model import GPT, GPTConfig
-train.use_threads()
-model = {kind}(GPTConfig(block_size={T}, n_layer=4, n_embd=256)).train()
-ids = torch.randint(100, (4, {T}))
-def peak():
-    with open("/proc/self/status") as status:
-        line = next(line for line in status if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-with open("/proc/self/clear_refs", "w") as reset:
-    reset.write("5")  # Linux: forget the peak of the imports
-before = peak()
-for _ in range(2):
-    model.loss(ids, ids).backward()
-print(peak() - before)
-"""
-    said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    return float(said.stdout)
-
-
-def scale_steps(T):
-    """The median seconds of a training step of T tokens: ours, and the peer's."""
-    ids = torch.randint(100, (4, T))
-
-    def trains(model):
-        return lambda: model.train().loss(ids, ids).backward()
-
-    config = GPTConfig(block_size=T, n_layer=4, n_embd=256)
-    repeats = max(3, min(15, 4096 // T))
-    return medians(trains(GPT(config)), trains(Peer(config)), repeats)
-
-
-def exponent(lengths, values):
-    """The slope of a straight line through the points on double logarithmic paper."""
-    x, y = ([math.log(v) for v in row] for row in (lengths, values))
-    return statistics.linear_regression(x, y).slope
-
-
-def scale():
-    """A training step at growing lengths: 4 layers, n_embd 256, batch of 4."""
-    lengths = [64, 128, 256, 512, 1024, 2048]
-    rows = [
-        (*scale_steps(T), *(peak_of(kind, T) for kind in ("GPT", "Peer")))
-        for T in lengths
-    ]
-    for T, (ours, peer, memory, their_memory) in zip(lengths, rows):
-        line(
-            f"step at {T} tokens, ms (peak MB)",
-            f"{1000 * ours:.0f} ({memory:.0f})",
-            f"{1000 * peer:.0f} ({their_memory:.0f})",
-            f"{peer / ours:.2f}",
-            "≥ 1",
-        )
-    slopes = [exponent(lengths[2:], column[2:]) for column in zip(*rows)]
-    for what, ours, peer, bar in (
-        ("time", *slopes[:2], ""),
-        ("memory", *slopes[2:], "1"),
-    ):
-        what = f"growth of the {what} from 256, exponent"
-        line(what, f"{ours:.2f}", f"{peer:.2f}", "", bar)
-
-
 def start_up():
     """Whole processes, as multiples of `import torch`."""
     with tempfile.TemporaryDirectory() as folder:
-        run = [sys.executable, str(ROOT / "train.py"), "--steps", "20"]
-        subprocess.run(run, cwd=folder, capture_output=True, check=True)
 
         def process(*arguments):
+            command = [sys.executable, *arguments]
             return lambda: subprocess.run(
-                [sys.executable, *arguments],
-                cwd=folder,
-                capture_output=True,
-                check=True,
+                command, cwd=folder, capture_output=True, check=True
             )
 
         torch_alone = process("-c", "import torch")
         begin = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import train"
-        for what, ours, bar in (
-            ("import train, s", process("-c", begin), "≤ 1.2"),
-            ("python example.py, s", process(str(ROOT / "example.py")), "≤ 2.5"),
+        for what, ours, bar, repeats in (
+            ("import train, s", process("-c", begin), "≤ 1.2", 5),
+            ("python train.py, s", process(str(ROOT / "train.py")), "≤ 8", 1),
+            ("python example.py, s", process(str(ROOT / "example.py")), "≤ 2.5", 5),
+            (
+                "attention_demo.py, s",
+                process(str(ROOT / "attention_demo.py")),
+                "≤ 8",
+                1,
+            ),
         ):
-            a, b = medians(ours, torch_alone, repeats=5)
+            a, b = medians(ours, torch_alone, repeats)
             line(what, f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}", bar)
-
-
-def explorer(repeats=12):
-    """How soon the explorer has answered, window drawn, to what a reader does."""
-    os.environ["MPLBACKEND"] = "agg"
-    import attention_demo as demo
-
-    model, held_out = train.train(GPTConfig(), train.TrainConfig(steps=100))
-    window = demo.Explorer(model, train.measure(model, held_out), demo.START)
-    sentences = "the hungry fox eats the mouse", "two sheep near the dog drink the milk"
-    for what, act in (
-        ("hover over a cell", lambda i: window.point((4 + i % 3, i % 4))),
-        ("switch a head off or on", lambda i: window.boxes.set_active(i % 4)),
-        ("show another sentence", lambda i: window.take(sentences[i % 2])),
-    ):
-        times = []
-        for i in range(repeats):
-            start = time.perf_counter()
-            act(i)
-            times.append(time.perf_counter() - start)
-        line(f"{what}, ms", f"{1000 * statistics.median(times):.0f}", "", "", "≤ 200")
 
 
 def speed():
     """Every line: this project, the peer, the ratio, and the bar for the ratio."""
-    train.use_threads()
     line("", "Toy GPT", "peer", "ratio", "bar")
-    parts = (start_up, formula, rounding, maps, training_step, generation, scale)
-    for part in (*parts, time_to_one_percent, explorer):
+    for part in (start_up, training_step, time_to_one_percent):
         part()
 
 
@@ -521,12 +315,11 @@ def speed():
 SAVER = """
 import itertools, sys, train
 saved = [train.load_checkpoint(path) for path in sys.argv[1:3]]
-settings = train.TrainConfig()
 for model, held_out in itertools.cycle(saved):
     print(".", end="", flush=True)
-    train.save_checkpoint("checkpoint.pt", model, held_out, settings)
+    train.save_checkpoint("checkpoint.pt", model, held_out)
 """
-FLAGS = ["--steps", "40", "--sentences", "2000", "--eval_every", "10"]
+FLAGS = ["--steps", "40", "--eval_every", "10"]
 TRAINING = [sys.executable, ROOT / "train.py", *FLAGS]
 
 
@@ -577,7 +370,7 @@ def kill_training(folder, old, models, rng, kills):
         )
         if kill % 4 == 0:
             time.sleep(rng.uniform(0, 4))
-        else:  # after the last step come the means of the heads, and the file
+        else:  # after the last step comes the file
             while not process.stderr.readline().startswith(b"step    40"):
                 assert process.poll() is None, "the training has failed"
             time.sleep(rng.uniform(0, 0.15))
@@ -601,12 +394,12 @@ def faults(copies=200, saves=50, trainings=8):
 
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        settings = train.TrainConfig(steps=40, sentences=2000, eval_every=10)
+        settings = train.TrainConfig(steps=40, eval_every=10)
         models = []
         for seed, name in ((1, "old.pt"), (0, "new.pt")):
             seeded = train.TrainConfig(**{**vars(settings), "seed": seed})
             model, held_out = train.train(GPTConfig(), seeded)
-            train.save_checkpoint(folder / name, model, held_out, seeded)
+            train.save_checkpoint(folder / name, model, held_out)
             models.append(model)
         old = (folder / "old.pt").read_bytes()
         target = folder / "checkpoint.pt"
@@ -652,13 +445,12 @@ def faults(copies=200, saves=50, trainings=8):
 
 
 if __name__ == "__main__":
-    parts = {
-        part.__name__: part for part in (heads, experiments, choices, speed, faults)
-    }
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    torch.set_num_threads(1)
+    parts = {p.__name__: p for p in (heads, seeds, experiments, speed, faults)}
+    parser = argparse.ArgumentParser(description="Measure what the README quotes.")
     parser.add_argument("part", choices=parts)
-    parser.add_argument("seeds", nargs="*", type=int, help="of heads; 0 to 4 if none")
+    parser.add_argument("first", nargs="?", type=int, default=1000, help="first seed")
+    parser.add_argument("count", nargs="?", type=int, default=20, help="how many seeds")
     flags = parser.parse_args()
-    if flags.seeds and flags.part != "heads":
-        parser.error("only heads takes seeds")
-    parts[flags.part](*([flags.seeds] if flags.seeds else []))
+    several = flags.part in ("heads", "seeds")
+    parts[flags.part](*((flags.first, flags.count) if several else ()))

@@ -18,7 +18,7 @@ import train
 from model import GPTConfig
 
 ROOT = Path(__file__).parent.parent
-QUICK = train.TrainConfig(steps=30, sentences=2000)
+QUICK = train.TrainConfig(steps=30)
 LONG = "x" * 1_000_000
 HUGE = "9" * 400
 
@@ -31,7 +31,7 @@ def trained():
 @pytest.fixture(scope="session")
 def checkpoint(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("scripts") / "checkpoint.pt"
-    train.save_checkpoint(path, *trained, QUICK)
+    train.save_checkpoint(path, *trained)
     return path
 
 
@@ -58,7 +58,7 @@ def refused(script, result, *said):
     status, out, error = result
     assert (status, out) == (2, "")
     assert error.startswith(f"{script.__name__}.py: ") and error.endswith("\n")
-    assert error[:-1].isprintable() and len(error) < 200  # so it is one line
+    assert error[:-1].isprintable() and len(error) < 250  # so it is one line
     assert "Traceback" not in error
     assert all(part in error for part in said), error
 
@@ -68,6 +68,7 @@ def refused(script, result, *said):
 SENTENCES = [
     ("the quikc fox", '"quikc"', "nearest", "quick"),
     ("the hungri fox eats the mousse", '"hungri"', "hungry"),
+    ("the lion sleeps", '"lion"', "here could stand", "cat", "animals"),
     ("the FOXX", "foxx", "fox"),
     ("the unicorn", "unicorn", "100 words"),
     ("", "empty"),
@@ -119,24 +120,21 @@ def test_capitals_and_punctuation_are_understood(call, checkpoint):
     assert "\nthe hungry fox eats the mouse\n" in out
 
 
-WHOLE = ["steps", "batch_size", "sentences", "eval_every", "seed"]
+WHOLE = ["steps", "batch_size", "eval_every", "seed"]
 SHAPE = ["vocab_size", "block_size", "n_layer", "n_head", "n_embd"]
+FLOATS = ["learning_rate", "weight_decay", "dropout"]
 NUMBERS = [
     *((f"--{name}", bad) for name in WHOLE + SHAPE for bad in ("-1", "nan", HUGE)),
     *((f"--{name}", "0") for name in WHOLE + SHAPE if name != "seed"),
-    *((f"--{name}", str(10**9)) for name in WHOLE + SHAPE),
-    *((f"--{n}", bad) for n in ("learning_rate", "dropout") for bad in ("nan", "inf")),
-    *((f"--{n}", bad) for n in ("learning_rate", "dropout") for bad in ("-1", "high")),
+    *((f"--{name}", str(10**9)) for name in WHOLE),
+    *((f"--{n}", bad) for n in FLOATS for bad in ("nan", "inf")),
+    *((f"--{n}", bad) for n in FLOATS for bad in ("-1", "high")),
 ]
 FLAGS = [
     *((flags, flags[0].strip("-")) for flags in NUMBERS),
     (("--n_head", "3", "--n_embd", "32"), "n_embd", "n_head=3", "30 or 33"),
     (("--vocab_size", "99"), "100 words", "vocab_size=99"),
     (("--block_size", "11"), "12 tokens", "block_size=11"),
-    (("--n_embd", "20000"), "GB of memory", "n_embd"),
-    (("--n_layer", "1000000"), "GB of memory"),
-    (("--vocab_size", "1000000"), "GB of memory"),
-    (("--n_embd", "2048", "--batch_size", "20000"), "GB of memory", "batch_size"),
     (("--steps", "1.5"), "steps", "1.5"),
     (("--steps", "many"), "steps", "many"),
     (("--steps", ""), "steps"),
@@ -144,16 +142,10 @@ FLAGS = [
     (("--steps", "9" * 5000), "steps"),
     (("--steps", "1\n2"), "steps", r"1\n2"),
     (("--steps",), "steps", "expected one argument"),
-    (("--sentences", "1"), f"batch_size={train.TrainConfig.batch_size}"),
-    (("--seed", "20000000"), "seed=20000000"),  # of the held-out sentences
+    (("--seed", "20000000"), "seed=20000000"),
+    (("--device", "cpu"), "--device"),
     (("--learning_rate", "0"), "learning_rate=0", str(train.TrainConfig.learning_rate)),
     (("--dropout", "1"), "dropout=1"),
-    (("--device", "nonsense"), "device=nonsense", "cuda"),
-    (("--device", ""), "device="),
-    (("--device", "meta"), "device=meta"),
-    (("--device", "cpu\nfoo"), "device=cpu?foo"),
-    (("--device", "cpu:x"), "device=cpu:x"),
-    (("--device", LONG), "device=xxx"),
     (("--bogus",), "--bogus", "--help"),
     (("--n_layers", "2"), "--n_layers"),
     (("--step", "2"), "--step"),
@@ -169,11 +161,6 @@ FLAGS = [
 def test_flags_that_cannot_be(flags, said, call, tmp_path):
     refused(train, call(train, *flags), *said)
     assert not os.listdir(tmp_path)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_here(call):
-    refused(train, call(train, "--device", "cuda"), "device=cuda can't be used")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +205,7 @@ def broken(kind, whole, path):
             "zip": b"PK\x03\x04" + bytes(500),
             "truncated": whole[: len(whole) // 2],
             "short of a byte": whole[:-1],
-            "changed": whole.replace(b"thirsty", b"Thirsty"),
+            "changed": whole[:5000] + bytes(99) + whole[5099:],
             "zeros": bytes(len(whole)),
         }
         path.write_bytes(contents[kind])
@@ -236,7 +223,7 @@ def broken(kind, whole, path):
         ("short of a byte", "damaged"),
         ("changed", "damaged"),
         ("zeros", "damaged"),
-        ("code", "not a checkpoint"),
+        ("code", "damaged, or not a checkpoint"),
         ("other program", "not a checkpoint of Toy GPT"),
         ("directory", "Is a directory"),
         ("link to nowhere", "No such file"),
@@ -261,7 +248,7 @@ def test_an_unreadable_checkpoint(call, tmp_path):
 
 def test_a_loss_that_is_no_number_leaves_the_old_checkpoint(call):
     Path("checkpoint.pt").write_bytes(b"old")
-    flags = ["--sentences", "2000", "--eval_every", "10", "--learning_rate", "1e30"]
+    flags = ["--eval_every", "1", "--learning_rate", "99", "--steps", "400"]
     status, out, error = call(train, *flags)
     lines = [line for line in error.splitlines() if not line.startswith("step ")]
     refused(train, (status, out, "\n".join(lines) + "\n"), "no longer a number")
@@ -344,11 +331,12 @@ def test_ascii_terminal_without_home_or_screen(odd):
         "DISPLAY": "nowhere:99",
         "MPLBACKEND": "nonsense",
     }
-    process = start(odd, "example.py", "the quick brown fox", **environment)
+    process = start(
+        odd, "example.py", "the quick brown fox near the cat", **environment
+    )
     out, error = process.communicate()
     assert (process.returncode, error) == (0, b"")
-    assert "determiner -> noun" in out.decode("ascii") or "subject -> verb" in str(out)
-    assert "the > quick" in str(out) or "fox > ..." in str(out)
+    assert "subject -> verb" in out.decode("ascii") or "adjective -> noun" in str(out)
     assert b"\x1b" not in out
     assert os.listdir(odd) == ["checkpoint.pt"]
 
@@ -363,9 +351,9 @@ def test_another_hash_seed_prints_the_same(odd, call):
 
 def test_nothing_is_imported_before_it_is_needed(tmp_path):
     code = (
-        "import sys; sys.argv = ['train.py', '--steps', '2', '--sentences', '500']\n"
+        "import sys; sys.argv = ['train.py', '--steps', '2']\n"
         "import train; train.main()\n"
-        "print({'matplotlib', 'seaborn', 'torch._dynamo'} & set(sys.modules))"
+        "print({'matplotlib', 'seaborn'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     said = subprocess.run(
@@ -395,7 +383,7 @@ def test_no_streams_at_all(odd):
 
 def test_control_c_stops_training_at_once(odd):
     before = (odd / "checkpoint.pt").read_bytes()
-    process = start(odd, "train.py", "--sentences", "2000", "--eval_every", "1")
+    process = start(odd, "train.py", "--eval_every", "1")
     assert process.stderr.readline().startswith(b"step ")
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=5)
@@ -408,7 +396,7 @@ def test_control_c_stops_training_at_once(odd):
 
 def test_two_trainings_at_once_in_one_folder(odd):
     (odd / "checkpoint.pt").unlink()
-    flags = ["--steps", "100", "--sentences", "2000", "--seed"]
+    flags = ["--steps", "40", "--seed"]
     both = [start(odd, "train.py", *flags, seed) for seed in ("1", "2")]
     for process in both:
         out, error = process.communicate()
