@@ -343,7 +343,7 @@ def step_5(album, model):
         above = f"{max(0, moment.above):.1f}% above the floor"
         captions.append(f"step {moment.step}: {above}")
 
-    settings = train.TrainConfig(steps=150, eval_every=15)
+    settings = train.TrainConfig(steps=100, eval_every=10)
     train.train(model.config, settings, watch)
     heads = min(len(moments[0]), 4)
     path = utils.film(
@@ -361,12 +361,11 @@ def step_5(album, model):
 # ------------------------------------------------------------------------ the page
 
 
-def page_data(model, held_out):
+def page_data(model, held_out, roles):
     """What the page carries: the model, the language, and what its heads do."""
     config = model.config
     blank = train.untrained(config)
     shapes = [[name, list(t.shape)] for name, t in model.state_dict().items()]
-    roles = train.measure(model, held_out)
     return {
         "config": asdict(config),
         "heads": train.head_names(config),
@@ -457,11 +456,12 @@ def machine():
     return {"start": start, **{name: list(items) for name, items in lists.items()}}
 
 
-def write_page(model, held_out, path):
+def write_page(model, held_out, path, roles=None):
     """Write the page for a model: the template with the JSON block, found by its id,
     replaced. Raises Mistake where the template has none, OSError where path can't be
     written."""
-    block = json.dumps(page_data(model, held_out), separators=(",", ":"))
+    roles = roles or train.measure(model, held_out)
+    block = json.dumps(page_data(model, held_out, roles), separators=(",", ":"))
     block = block.replace("</", "<\\/")
     page, count = re.subn(
         r'(<script type="application/json" id="toy-gpt">).*?(</script>)',
@@ -494,14 +494,15 @@ def main():
     flags = parser.parse_args()
     model, held_out = train.load(flags.checkpoint)
     page = os.path.join(flags.folder, "explorer.html")
+    roles = train.measure(model, held_out)
     if not flags.explore:
-        album, roles = Album(flags.folder, flags.format), train.measure(model, held_out)
+        album = Album(flags.folder, flags.format)
         step_1(album)
         step_2(album, model, roles)
         step_3(album, model, roles)
         step_4(album, model, roles)
         step_5(album, model)
-    write_page(model, held_out, page)
+    write_page(model, held_out, page, roles)
     print(f"{page}: the model alive; it opens by a double click.")
     if flags.explore:
         explore(page)

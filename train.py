@@ -920,7 +920,7 @@ class Role(NamedTuple):
         return not self.carries[self.head] >= 0.5
 
 
-def pairs_of(held_out, most=600):
+def pairs_of(held_out, most=400):
     """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each."""
     rng, pairs = random.Random("pairs"), {name: [] for name in RELATIONS}
     for sentence in held_out.sentences:

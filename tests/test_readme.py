@@ -80,4 +80,5 @@ def test_the_sentences_that_are_suggested_are_in_the_language():
 
 
 def test_it_is_short_enough_to_be_read():
-    assert len(README.split()) <= 1600
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    assert len(prose.split()) <= 1600
