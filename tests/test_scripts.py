@@ -386,7 +386,7 @@ def test_control_c_stops_training_at_once(odd):
     process = start(odd, "train.py", "--eval_every", "1")
     assert process.stderr.readline().startswith(b"step ")
     process.send_signal(signal.SIGINT)
-    out, error = process.communicate(timeout=5)
+    out, error = process.communicate(timeout=20)
     lines = {line for line in error.decode().splitlines() if line[:5] != "step "}
     assert (process.returncode, out) == (130, b"")
     assert lines == {"", "train.py: stopped. Nothing was written that is not whole."}
