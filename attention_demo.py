@@ -103,6 +103,16 @@ def best_example(names):
     return max(sentences, key=lambda words: len(cells(words, names)))
 
 
+def headline(roles, words, names):
+    """The finding about the relation of this sentence that one head carries most of."""
+    present = {r.name for r in train.relations_of(words)}
+    seen = [r for r in roles if r.name in present] or roles
+    if not seen:
+        return "no relation was measured"
+    best = max(seen, key=lambda r: -1 if r.shared else min(r.carries[r.head], 1))
+    return finding(best, names)
+
+
 # ------------------------------------------------------------------------- step 1
 
 FIVE_LINES = """\
@@ -223,16 +233,30 @@ def by_hand(model, words, head):
     }  # fmt: skip
 
 
+def by_hand_example(roles):
+    """The longest beginning of an example, up to six words, where one of these roles
+    decides: the words, the word after them, the place of the source, and the head."""
+    carriers = {r.name: r.head for r in roles}
+    found = [
+        (words[: r.row + 1], words[r.row + 1], r.source, carriers[r.name])
+        for words in (train.read(text) for text, *_ in EXAMPLES)
+        for r in train.relations_of(words)
+        if r.name in carriers and r.row < min(6, len(words) - 1)
+    ]
+    words = train.read(EXAMPLES[0][0])
+    return max(found, key=lambda f: len(f[0]), default=(words[:6], words[6], 0, 0))
+
+
 def step_2(album, model, roles):
     heading(2, "The same with trained numbers, by hand")
-    words = best_example(train.SEMANTIC)[:5]
-    first = [r for r in roles if r.head < model.config.n_head]
-    role = max(first, key=lambda r: r.looks[r.head], default=None)
-    head = role.head if role else 0
+    words, after, source, head = by_hand_example(
+        [r for r in roles if r.head < model.config.n_head]
+    )
     steps, name = by_hand(model, words, head), train.head_names(model.config)[head]
     weights = model.attention_maps(train.as_ids(words))[0][0, head]
     error = (steps["weights"] - weights).abs().max().item()
-    figure, rows = utils.new_figure(utils.WIDTH, 6.4), utils.row_labels(words)
+    figure = utils.new_figure(utils.WIDTH, 6.4)
+    rows = utils.row_labels(words, last=after)
     panels = (
         ("q", "query", "What each word looks for.", rows, False),
         ("k", "key", "What each word can be found by.", words, False),
@@ -244,13 +268,19 @@ def step_2(album, model, roles):
     for ax, (key, title, caption, labels, square) in zip(
         figure.subplots(2, 3).flat, panels
     ):
-        columns = words if square else range(1, steps[key].size(1) + 1)
+        features = range(1, steps[key].size(1) + 1)
+        columns = words if square else [i if i % 4 == 0 else "" for i in features]
         blank = ~causal_mask(len(words)) if square else None
         utils.matrix(
             steps[key], ax=ax, title=title, caption=caption, blank=blank,
             labels=(labels, columns),
         )  # fmt: skip
-    utils.heading(figure, f"{name} computed by hand: the model has the same weights")
+    share = percent(steps["weights"][-1, source].item())
+    model_too = "and so does the model" if error < 1e-4 else "the model does not"
+    utils.heading(
+        figure,
+        f"{name} by hand: “{words[-1]}” takes {share} from “{words[source]}”, {model_too}",
+    )
     look = f"four lines of arithmetic; the model's own weights differ by {error:.0e}."
     album.add("2-by-hand", figure, look)
     print()
@@ -276,14 +306,13 @@ def step_3(album, model, roles):
     for head in range(len(names)):
         mine = [r.name for r in roles if r.head == head and not r.shared]
         mark.append(cells(words, mine))
-    best = max(roles, key=lambda r: -1 if r.shared else r.carries[r.head])
     figure = utils.head_grid(
         torch.cat(maps),
         words,
         titles(roles, names) + names,
         bands=bands,
         mark=mark + [()] * len(names),
-        title=f"Training gives heads jobs: {finding(best, names)}",
+        title=f"Training gives heads jobs: {headline(roles, words, names)}",
     )
     album.add("3-heads", figure, "outlined is where a head's own relation stands.")
     print()
@@ -303,13 +332,12 @@ def step_4(album, model, roles):
         flat = train.inspect_attention(model, words).weights.flatten(0, 1)
         heads = list(dict.fromkeys(r.head for r in some))
         mark = [cells(words, [r.name for r in some if r.head == h]) for h in heads]
-        best = max(some, key=lambda r: -1 if r.shared else r.carries[r.head])
         figure = utils.head_grid(
             flat[heads][None],
             words,
             [f"{names[h]}\n{job(some, h)}" for h in heads],
             mark=mark,
-            title=f"{kind.capitalize()}: {finding(best, names)}",
+            title=f"{kind.capitalize()}: {headline(some, words, names)}",
         )
         album.add(f"4-{kind}", figure, f"the heads that serve {', '.join(relations)}.")
     looks, carries = (
@@ -317,14 +345,20 @@ def step_4(album, model, roles):
         for what in ("looks", "carries")
     )
     apart = sum(abs(a - b) >= 0.5 for x, y in zip(looks, carries) for a, b in zip(x, y))
-    title = (
-        f"A head can look without carrying: in {apart} outlined cells the two differ"
-    )
+    title = "Looking and carrying agree everywhere"
+    if apart:
+        where = f"{apart} outlined cells" if apart > 1 else "the outlined cell"
+        title = f"Looking is not yet carrying: the two disagree in {where}"
     figure = utils.relation_matrices(
         looks, carries, [r.name for r in roles], names, title
     )
-    album.add("4-matrices", figure, "looking is not yet carrying.")
+    album.add("4-matrices", figure, "each head and each relation.")
     print()
+    tell(
+        """What a head carries: the share of the way that the decision moves when this
+        head alone gives its output from a sentence with one word swapped. Above 100%
+        it moves further than the whole swapped sentence would."""
+    )
     for role in roles:
         print(f"  {finding(role, names)}.")
     print()
@@ -335,27 +369,36 @@ def step_4(album, model, roles):
 
 def step_5(album, model):
     heading(5, "How heads come to be")
-    words = best_example(train.RELATIONS)
-    moments, captions = [], []
+    words = train.read(EXAMPLES[0][0])
+    marked, moments, captions = cells(words, train.RELATIONS), [], []
 
     def watch(model, moment):
         moments.append(train.inspect_attention(model, words).weights.flatten(0, 1))
         above = f"{max(0, moment.above):.1f}% above the floor"
         captions.append(f"step {moment.step}: {above}")
 
-    settings = train.TrainConfig(steps=100, eval_every=10)
+    settings = train.TrainConfig(steps=150, batch_size=64, eval_every=15)
     train.train(model.config, settings, watch)
-    heads = min(len(moments[0]), 4)
+    best = [[m[:, row, at].max().item() for row, at in marked] for m in moments]
+    # The four heads that came to look at the outlined cells most.
+    looks = sum(moments[-1][:, row, at] for row, at in marked)
+    heads = looks.argsort(descending=True)[:4].sort().values if marked else range(4)
+    heads = [int(head) for head in heads if head < len(moments[-1])]
+    names = train.head_names(model.config)
     path = utils.film(
-        torch.stack(moments)[:, :heads],
+        torch.stack(moments)[:, heads],
         words,
         captions,
         album.folder / "5-film.gif",
-        names=train.head_names(model.config)[:heads],
-        mark=cells(words, train.RELATIONS),
+        names=[names[head] for head in heads],
+        mark=marked,
         title=" ".join(words[1:]),
     )
-    print(f"{path}: the weights move into the outlined cells.\n")
+    print(f"{path}: heads come to look at the outlined cells.")
+    for (row, at), first, last in zip(marked, best[0], best[-1]):
+        line = f'"{words[row]}" looks at "{words[at]}": from {first:.0%} to {last:.0%}'
+        print(f"  {line}, in the head that does so most.")
+    print()
 
 
 # ------------------------------------------------------------------------ the page

@@ -9,6 +9,8 @@ Arrays are whatever `np.asarray` takes. T is the number of words. An attention m
 future: it is left blank, unless there is weight on it.
 """
 
+import io
+import math
 import os
 import sys
 import tempfile
@@ -25,7 +27,7 @@ except ValueError:  # MPLBACKEND names no backend at all: draw to files instead
     for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
         del sys.modules[name]  # left over from the half import
     import matplotlib
-import seaborn as sns
+import seaborn  # noqa: F401 (it brings the colour maps mako and vlag)
 from matplotlib.animation import PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -35,6 +37,7 @@ from matplotlib.text import Text
 CMAP = "mako_r"  # perceptually uniform; its zero is a tint, so blank stays distinct
 DIVERGING_CMAP = "vlag"  # blue, pale, red: safe for colour-blind readers
 HIGHLIGHT = "#E8590C"  # orange stands out from every shade of CMAP
+ACROSS = 4  # panels side by side
 WIDTH = 8.6  # inches of a figure; at the README's 830 pixels a point is 1.3 pixels
 
 
@@ -68,22 +71,14 @@ def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
     if ax is None:
         ax = new_figure(0.45 * T + 1.6, 0.45 * T + 1.1).subplots()
     future = np.triu(np.ones((T, T), dtype=bool), 1) & (weights == 0)
-    # What seaborn.heatmap is made of; that draws the whole figure for every panel.
-    shown = np.ma.array(weights, mask=future)
-    ax.pcolormesh(shown, vmin=0, vmax=1, cmap=CMAP, edgecolors="w", linewidth=0.5)
-    ax.set(xlim=(0, T), ylim=(T, 0), aspect="equal")
-    ax.spines[:].set_visible(False)
+    paint(ax, weights, future)
+    ax.set_aspect("equal")
     ax.set_xticks(np.arange(T) + 0.5, words)
     ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
-    ax.tick_params(length=0, pad=2, labelsize=8)
     ax.tick_params(axis="x", rotation=90)
-    ax.tick_params(axis="y", rotation=0)
-    for row, column in mark:
-        # Not clipped, so that an outline at the edge is as thick as the others.
-        style = {"fill": False, "edgecolor": HIGHLIGHT, "lw": 1.8, "clip_on": False}
-        ax.add_patch(Rectangle((column, row), 1, 1, zorder=5, **style))
+    outline(ax, mark)
     if title:
-        ax.set_title(title, fontsize=9, loc="left")
+        ax.set_title(title, fontsize=8, loc="left")
     literal(ax)
     return ax
 
@@ -105,19 +100,29 @@ def head_grid(weights, words, titles=None, *, bands=None, mark=None, title=None)
         f"L{r + 1}H{c + 1}" for r in range(n_row) for c in range(n_head)
     ]
     mark = mark or [()] * (n_row * n_head)
-    panel = max(1.9, min(2.6, 7.4 / n_head))  # inches
-    figure = new_figure(n_head * panel + 1.3, n_row * (panel + 0.35) + 1.2)
-    axes = figure.subplots(n_row, n_head, squeeze=False)
-    for i, ax in enumerate(axes.flat):
-        row, column = divmod(i, n_head)
-        rows = None if column == 0 else []
-        heatmap(
-            weights[row, column], words, ax=ax, title=titles[i], rows=rows, mark=mark[i]
-        )
-        if row < n_row - 1:
+    across = min(n_head, ACROSS)  # more would be too small to read: they wrap
+    down = math.ceil(n_head / across)
+    panel = min(3.2, (WIDTH - 1.2) / across)  # inches
+    bands_of_titles = (titles[i : i + n_head] for i in range(0, len(titles), n_head))
+    lines = sum(max(t.count("\n") for t in band) for band in bands_of_titles)
+    figure = new_figure(
+        max(6, across * panel + 1.2),
+        n_row * down * (panel + 0.3) + down * 0.15 * lines + 1.0,
+    )
+    axes = figure.subplots(n_row * down, across, squeeze=False)
+    for i, name in enumerate(titles):
+        row, head = divmod(i, n_head)
+        ax = axes[row * down + head // across, head % across]
+        first, last = head % across == 0, row == n_row - 1 and head + across >= n_head
+        rows = None if first else []
+        heatmap(weights[row, head], words, ax=ax, title=name, rows=rows, mark=mark[i])
+        if not last:
             ax.set_xticks([])
-        if column == 0 and bands:
+        if head == 0 and bands:
             ax.set_ylabel(bands[row], fontsize=10, fontweight="bold")
+    for ax in axes.flat:
+        if not ax.has_data():
+            ax.set_axis_off()
     scale(figure, axes, "attention weight")
     heading(figure, title)
     return figure
@@ -140,24 +145,17 @@ def matrix(values, *, ax, title, caption="", blank=None, labels=None, limits=Non
     both = low < 0 < high
     if both and not limits:
         low, high = -max(-low, high), max(-low, high)
-    sns.heatmap(
-        np.where(blank, 0, values),
-        mask=blank,
-        vmin=low,
-        vmax=high,
-        cmap=DIVERGING_CMAP if both else CMAP,
-        annot=bool(labels) and values.shape[1] <= 6,  # else there is no room
-        fmt=".1f",
-        annot_kws={"fontsize": 7},
-        cbar_kws={"aspect": 30, "pad": 0.03},
-        yticklabels=labels[0] if labels else False,
-        xticklabels=labels[1] if labels else False,
-        rasterized=values.size > 2000,
-        ax=ax,
-    )
-    ax.tick_params(length=0, labelsize=8)
-    ax.tick_params(axis="y", rotation=0)
-    ax.collections[0].colorbar.ax.tick_params(labelsize=7, length=0)
+    cmap = DIVERGING_CMAP if both else CMAP
+    room = bool(labels) and values.shape[1] <= 6
+    mesh = paint(ax, values, blank, (low, high), cmap, ".1f" if room else None)
+    rows, columns = labels or ([], [])
+    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    ax.set_xticks(np.arange(len(columns)) + 0.5, columns)
+    if any(len(str(name)) > 2 for name in columns):
+        ax.tick_params(axis="x", rotation=90)
+    bar = ax.figure.colorbar(mesh, ax=ax, aspect=30, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=7, length=0)
     ax.set_title(title, fontsize=10, loc="left")
     ax.set_xlabel(textwrap.fill(caption, 44), fontsize=8, color="0.3", loc="left")
     literal(ax)
@@ -175,31 +173,17 @@ def relation_matrices(looks, carries, relations, heads, title):
         if values.shape != (len(heads), len(relations)):
             raise ValueError(f"shape {values.shape}, not {len(heads), len(relations)}")
     apart = np.argwhere(np.abs(both[0] - both[1]) >= 0.5)
-    figure = new_figure(WIDTH + 0.8, 2.3 + 0.34 * len(heads))
+    figure = new_figure(WIDTH, 2.3 + 0.34 * len(heads))
     axes = figure.subplots(1, 2, squeeze=False)
     for ax, values, name in zip(axes[0], both, ("where it looks", "what it carries")):
-        sns.heatmap(
-            np.round(values, 2) + 0.0,  # adding 0.0 turns a "-0.00" into "0.00"
-            vmin=0,
-            vmax=1,
-            cmap=CMAP,
-            annot=True,
-            fmt=".2f",
-            annot_kws={"fontsize": 8},
-            linewidths=0.5,
-            cbar=False,
-            xticklabels=relations,
-            yticklabels=heads,
-            ax=ax,
-        )
+        paint(ax, values, np.isnan(values), numbers=".2f")
         ax.set_title(name, fontsize=11, loc="left")
-        ax.tick_params(length=0, labelsize=8)
+        ax.set_yticks(np.arange(len(heads)) + 0.5, heads)
+        ax.set_xticks(np.arange(len(relations)) + 0.5, relations)
         ax.tick_params(axis="x", rotation=40)
         for label in ax.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
-        for row, column in apart:
-            style = {"fill": False, "edgecolor": HIGHLIGHT, "lw": 1.8, "clip_on": False}
-            ax.add_patch(Rectangle((column, row), 1, 1, zorder=5, **style))
+        outline(ax, apart)
         literal(ax)
     scale(figure, axes, "share of the cases, of the decision")
     heading(figure, title)
@@ -239,11 +223,57 @@ def film(moments, words, captions, path, *, names, mark, title, fps=2):
 # --- figures and files ---------------------------------------------------------------
 
 
+class Picture(Figure):
+    """A figure that a notebook shows once: pyplot does not know it."""
+
+    @own_style()
+    def _repr_png_(self):
+        self.savefig(file := io.BytesIO(), format="png", dpi=100)
+        return file.getvalue()
+
+
 def new_figure(width, height):
     """An empty figure, in inches, that no window belongs to."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Picture(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def paint(ax, values, blank, limits=(0, 1), cmap=CMAP, numbers=None):
+    """Colour the cells of a matrix and return the mesh.
+
+    blank: a bool for each cell that stays white. numbers: the format of a number in
+    each other cell, such as ".2f", black or white, whichever is easier to read there.
+    """
+    shown, large = np.ma.array(values, mask=blank), np.size(values) > 2000
+    mesh = ax.pcolormesh(
+        shown,
+        vmin=limits[0],
+        vmax=limits[1],
+        cmap=cmap,
+        edgecolors="none" if large else "w",
+        linewidth=0.5,
+        rasterized=large,
+    )
+    ax.set(xlim=(0, shown.shape[1]), ylim=(shown.shape[0], 0))
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0, pad=2, labelsize=8)
+    luminance = mesh.to_rgba(shown)[..., :3] ** 2.2 @ (0.2126, 0.7152, 0.0722)
+    for row, column in np.argwhere(~np.asarray(blank)) if numbers else ():
+        text = format(values[row, column], numbers)
+        text = text.lstrip("-") if float(text) == 0 else text  # never "-0.0"
+        ink = "k" if luminance[row, column] > 0.18 else "w"
+        style = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
+        ax.text(column + 0.5, row + 0.5, text, **style)
+    return mesh
+
+
+def outline(ax, cells):
+    """Outline (row, column) cells."""
+    for row, column in cells:
+        # Not clipped, so that an outline at the edge is as thick as the others.
+        style = {"fill": False, "edgecolor": HIGHLIGHT, "lw": 1.8, "clip_on": False}
+        ax.add_patch(Rectangle((column, row), 1, 1, zorder=5, **style))
 
 
 def literal(ax):
@@ -255,7 +285,8 @@ def literal(ax):
 def scale(figure, axes, label):
     """The colours of all panels, from 0 to 1."""
     colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), CMAP)
-    bar = figure.colorbar(colours, ax=axes, ticks=[0, 0.5, 1], aspect=30, pad=0.01)
+    aspect = 4 * figure.get_figheight()  # a bar of about a quarter of an inch
+    bar = figure.colorbar(colours, ax=axes, ticks=[0, 0.5, 1], aspect=aspect, pad=0.01)
     bar.set_label(label, fontsize=8)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, length=0)
@@ -307,7 +338,7 @@ def show(figure, path):
     """Write the figure to path, and show it: in a notebook there, in a script with a
     screen in a window until that is closed. Prints the path."""
     print(save(figure, path))
-    if "ipykernel" in sys.modules:
+    if "ipykernel" in sys.modules:  # a notebook
         from IPython.display import display
 
         display(figure)

@@ -63,3 +63,14 @@ def test_refusals_are_one_line(tmp_path):
         result = run(tmp_path, *arguments)
         assert result.returncode == 2 and result.stderr.count("\n") == 1
         assert not list(tmp_path.iterdir())
+
+
+def test_a_title_speaks_of_a_relation_that_its_picture_shows(default):
+    model, held_out = default
+    roles, names = train.measure(model, held_out), train.head_names(model.config)
+    for relations in (train.RELATIONS, train.SYNTACTIC, train.SEMANTIC):
+        words = demo.best_example(relations)
+        some = [role for role in roles if role.name in relations]
+        present = [r.name for r in train.relations_of(words)]
+        assert any(name in demo.headline(some, words, names) for name in present)
+    assert demo.headline([], words, names)  # a language without relations

@@ -1,5 +1,10 @@
 """Pictures: the colours and the texts of what is drawn, whatever the caller has set."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import matplotlib
 import numpy as np
 import pytest
@@ -80,3 +85,69 @@ def test_the_matrices_mark_where_looking_is_not_carrying():
     )
     assert [len(ax.patches) for ax in figure.axes[:2]] == [1, 1]
     assert "-0.00" not in texts(figure) and "0.00" in texts(figure)
+
+
+def test_many_heads_wrap_so_that_labels_stay_readable():
+    titles = ["a\nb\nc"] * 8
+    maps = np.tril(np.ones((1, 8, 12, 12)))
+    figure = utils.head_grid(maps, ["word"] * 12, titles, title="finding " * 20)
+    pixels(figure)
+    width = figure.bbox.width
+    assert figure.get_figwidth() <= 1.05 * utils.WIDTH
+    for text in figure.findobj(Text):  # nothing is cut off
+        box = text.get_window_extent()
+        assert not text.get_text() or not text.get_visible() or box.y0 >= -1
+        assert not text.get_text() or not text.get_visible() or box.x1 <= width + 1
+
+
+def test_the_titles_of_one_head_do_not_run_into_the_finding():
+    figure = utils.head_grid(MAP[None, None], WORDS, ["a\nb\nc\nd"], title="long " * 20)
+    pixels(figure)
+    panel = next(t for t in figure.findobj(Text) if t.get_text().startswith("a\n"))
+    assert panel.get_window_extent().y1 < figure._suptitle.get_window_extent().y0
+
+
+def test_numbers_are_readable_on_every_colour():
+    values = np.linspace(0, 1, 6)[None]
+    figure = utils.relation_matrices(values, values, list("abcdef"), ["H"], "x")
+    ax = figure.axes[0]
+    inks = [text.get_color() for text in ax.texts]
+    assert inks[0] == "k" and inks[-1] == "w"
+    # WCAG: (light + 0.05) / (dark + 0.05) is 4.5 or more.
+    colours = ax.collections[0].to_rgba(values)[0, :, :3]
+    linear = np.where(colours > 0.04, ((colours + 0.055) / 1.055) ** 2.4, colours / 13)
+    for light, ink in zip(linear @ (0.2126, 0.7152, 0.0722), inks):
+        ratio = (light + 0.05) / 0.05 if ink == "k" else 1.05 / (light + 0.05)
+        assert ratio >= 4.5
+
+
+NOTEBOOK = """
+import os, sys, types
+os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+sys.modules["ipykernel"] = types.ModuleType("ipykernel")
+shell = InteractiveShell.instance()
+shell.run_cell("import numpy as np, utils; maps = np.ones((1, 1, 2, 2))")
+for cell in ("utils.head_grid(maps, list('ab'))", "utils.show(_, 'a.png')"):
+    with capture_output() as told:
+        result = shell.run_cell(cell)
+    shown = shell.display_formatter.format(result.result)[0] if result.result else {}
+    pictures = ["image/png" in output.data for output in told.outputs]
+    print(sum(pictures) + ("image/png" in shown))
+"""
+
+
+def test_a_notebook_shows_a_figure_once(tmp_path):
+    pytest.importorskip("IPython")
+    environment = {**os.environ, "PYTHONPATH": str(Path(utils.__file__).parent)}
+    told = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert told.stdout.split() == ["1", "1"], told.stderr
