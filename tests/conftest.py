@@ -6,6 +6,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # two threads that wait for each other on a busy machine crawl
 
 
 @pytest.fixture(scope="session")

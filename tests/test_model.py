@@ -1,6 +1,7 @@
 """model.py against PyTorch's own operators, and every edit of its formula seen."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,9 +33,9 @@ def test_attention_and_its_gradients_are_pytorch_s():
     theirs = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 7))
-    grads = [torch.autograd.grad(y.square().sum(), (q, k, v)) for y in (ours, theirs)]
+    grads = [torch.autograd.grad(y.square().mean(), (q, k, v)) for y in (ours, theirs)]
     for a, b in zip(*grads):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
 def test_the_heads_are_those_of_multihead_attention():
@@ -71,13 +72,80 @@ def test_an_edited_mask_is_followed(dropout, mode, monkeypatch):
     assert gpt.attention_maps(IDS)[0][0, 0, -1, 0] == 0
 
 
-def test_an_edited_formula_is_followed(monkeypatch):
-    gpt = blank()
-    before = gpt(IDS)[0]
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("mode", [True, False])
+def test_without_its_triangle_the_mask_shows_the_future(dropout, mode, monkeypatch):
+    gpt, later = blank(dropout=dropout).train(mode), IDS.clone()
+    later[:, -1] = (later[:, -1] + 1) % 100
+
+    def the_first_row_knows_the_last_word():
+        rows = []
+        for ids in (IDS, later):
+            torch.manual_seed(0)
+            rows.append(gpt(ids)[0][:, 0])
+        return not torch.equal(*rows)
+
+    assert not the_first_row_knows_the_last_word()
+    monkeypatch.setattr(module, "causal_mask", lambda T: causal_mask(T) | True)
+    assert the_first_row_knows_the_last_word()
+    assert gpt.attention_maps(IDS)[0].triu(1).sum() > 0
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("mode", [True, False])
+def test_an_edited_formula_is_followed(dropout, mode, monkeypatch):
+    gpt = blank(dropout=dropout).train(mode)
+
+    def loss_and_gradient():
+        torch.manual_seed(0)
+        _, loss = gpt(IDS, IDS.flip(1))
+        return loss, *torch.autograd.grad(loss, gpt.blocks[0].attention.query.weight)
+
+    before = loss_and_gradient()
     monkeypatch.setattr(
         module, "attention", lambda q, k, v, mask: attention(9 * q, k, v, mask)
     )
-    assert not torch.allclose(gpt(IDS)[0], before)
+    for a, b in zip(before, loss_and_gradient()):
+        assert not torch.allclose(a, b)
+
+
+def test_the_whole_pass_is_that_of_pytorch_s_own_layers():
+    gpt = blank(n_layer=2)
+    theirs = nn.TransformerEncoder(
+        nn.TransformerEncoderLayer(
+            36, 3, 4 * 36, 0.0, "gelu", batch_first=True, norm_first=True
+        ),
+        num_layers=2,
+        enable_nested_tensor=False,
+    )
+    with torch.no_grad():
+        for ours, layer in zip(gpt.blocks, theirs.layers):
+            heads, own = ours.attention, layer.self_attn
+            linears = heads.query, heads.key, heads.value
+            own.in_proj_weight.copy_(torch.cat([f.weight for f in linears]))
+            own.in_proj_bias.copy_(torch.cat([f.bias for f in linears]))
+            for a, b in (
+                (heads.project, own.out_proj),
+                (ours.norm_1, layer.norm1),
+                (ours.norm_2, layer.norm2),
+                (ours.mlp[0], layer.linear1),
+                (ours.mlp[2], layer.linear2),
+            ):
+                b.load_state_dict(a.state_dict())
+        x = gpt.token(IDS) + gpt.position(torch.arange(12))
+        x = theirs.train()(x, mask=~causal_mask(12))  # in eval a fused kernel answers
+        logits = gpt.norm(x) @ gpt.token.weight.T
+        ours, loss = gpt(IDS, IDS.flip(1))
+    torch.testing.assert_close(ours, logits, atol=1e-5, rtol=1e-5)
+    wanted = F.cross_entropy(logits.flatten(0, 1), IDS.flip(1).flatten())
+    torch.testing.assert_close(loss, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_padding_counts_for_nothing():
+    gpt, targets = blank(), IDS.flip(1)
+    _, short = gpt(IDS[:, :7], targets[:, :7])
+    padded = torch.where(torch.arange(12) < 7, targets, -1)
+    torch.testing.assert_close(gpt(IDS, padded)[1], short)
 
 
 def test_maps_and_outputs_have_the_layout_that_is_promised():
@@ -126,6 +194,22 @@ def test_there_is_no_such_head(head):
         pass
 
 
+def test_a_pass_that_breaks_off_leaves_the_model_as_it_was(monkeypatch):
+    gpt = blank(dropout=0.5)
+    before = gpt(IDS)[0]
+    gpt.train()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(module, "attention", interrupted)
+        gpt.attention_maps(IDS)
+    assert gpt.training and gpt.dropout.training
+    assert len(gpt.attention_maps(IDS)) == 1
+    assert torch.equal(gpt.eval()(IDS)[0], before)
+
+
 LOOKS = {
     "attention_maps": lambda gpt: gpt.attention_maps(IDS),
     "head_outputs": lambda gpt: gpt.head_outputs(IDS),
@@ -133,6 +217,7 @@ LOOKS = {
     "expect": lambda gpt: train.expect(gpt, ["<s>", "the"]),
     "generate": lambda gpt: train.generate(gpt, seed=1),
     "loss_of": lambda gpt: train.loss_of(gpt, train.HeldOut(12, count=20)),
+    "measure": lambda gpt: train.measure(gpt, train.HeldOut(12, count=200)),
 }
 
 
@@ -145,6 +230,17 @@ def test_looking_inside_is_harmless_in_every_mode(look):
     again = look(gpt)
     assert str(again) == str(calm) and gpt.training and gpt.dropout.training
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+def test_looking_inside_leaves_patched_heads_patched(look):
+    gpt = blank()
+    before = gpt(IDS)[0]
+    with gpt.patch_heads({(0, 0): torch.ones(12)}):
+        patched = gpt(IDS)[0]
+        look(gpt)
+        assert torch.equal(gpt(IDS)[0], patched)
+    assert torch.equal(gpt(IDS)[0], before) and not torch.equal(patched, before)
 
 
 @pytest.mark.parametrize(
@@ -185,6 +281,7 @@ def test_run_as_it_is_it_prints_the_shapes(tmp_path):
     said = subprocess.run(
         [sys.executable, ROOT / "model.py"],
         cwd=tmp_path,
+        env={**os.environ, "MPLBACKEND": "agg"},
         capture_output=True,
         text=True,
         check=True,

@@ -15,7 +15,7 @@ import torch
 
 import example
 import train
-from model import GPTConfig
+from model import GPT, GPTConfig
 
 ROOT = Path(__file__).parent.parent
 QUICK = train.TrainConfig(steps=30)
@@ -182,7 +182,105 @@ def test_a_place_that_cannot_be_written_is_told_before_training(out, said, call)
     refused(train, call(train, "--out", out), said)
 
 
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--n_head", "2"], "n_head-2.pt"),
+        (["--n_embd", "24", "--n_layer", "2"], "n_layer-2-n_embd-24.pt"),
+        (["--out", "mine.pt"], "mine.pt"),
+    ],
+)
+def test_another_shape_is_written_under_a_name_of_its_own(flags, name, call):
+    status, out, _ = call(train, "--steps", "2", *flags)
+    assert status == 0 and name in out
+    assert os.listdir() == [name]
+    train.load_checkpoint(name)
+
+
+# ------------------------------------------------------------------------- what is told
+
+
+def test_the_examples_fit_into_eighty_columns(call, checkpoint):
+    status, out, error = call(example, "--checkpoint", str(checkpoint))
+    assert (status, error) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "-0.00" not in out and "nan" not in out
+    for name in train.RELATIONS:
+        assert name in out
+
+
+def test_the_words_are_listed_by_kind_without_a_model(call, tmp_path):
+    status, out, error = call(example, "--words")
+    assert (status, error) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    assert not os.listdir(tmp_path)
+    told = out.replace(",", " ").split()
+    assert all(told.count(word) >= 1 for word in train.VOCABULARY)
+    assert all(f"{kind}: " in out for kind in train.KINDS)
+
+
+@pytest.fixture
+def dialogue(monkeypatch, capsys):
+    """What is answered to lines typed at the prompt, by a model that tells all apart."""
+    torch.manual_seed(0)
+    model = GPT(GPTConfig()).eval()
+    for p in model.parameters():
+        torch.nn.init.normal_(p, std=0.5)
+
+    def dialogue(*lines):
+        left = list(lines)
+        monkeypatch.setattr("builtins.input", lambda prompt: left.pop(0))
+        example.ask(model)
+        assert not left
+        return capsys.readouterr().out
+
+    return dialogue
+
+
+@pytest.mark.parametrize("arrow", ["→", "->", " →  "])
+def test_a_swap_at_the_prompt_says_who_carries_it(arrow, dialogue):
+    said = dialogue("the cat near the dogs", f"cat{arrow}cats", "")
+    assert "it reads cat " in said and "it reads cats" in said
+    assert "So L1H" in said and "the truth" in said and "after cats" in said
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["cat → cats"], "type a sentence first"),
+        (["the cat", "dog → cat"], '"dog" is not in "the cat"'),
+        (["the cat", "cat → lion"], '"lion" is not among'),
+        (["the cat", "cat →"], "a swap names two words"),
+        (["the cat", "→"], "a swap names two words"),
+        (["the cat", "cat → dog → fox"], "a swap names two words"),
+        (["the cat", "the cat → the dog"], "a swap names two words"),
+        (["the cat", "<s> → dog"], '"<s>" is not in'),
+        (["the foxx", "the cat"], '"foxx" is not among'),
+        (["the dog the"], "Outside the language"),
+    ],
+)
+def test_what_is_typed_amiss_is_told_and_the_dialogue_goes_on(lines, said, dialogue):
+    assert said in dialogue(*lines, "")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_line_of_progress_is_closed(live, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: live)
+    monkeypatch.setenv("TERM", "xterm")
+    with train.Progress() as progress:
+        progress(None, train.Moment(0, 2.0, 1.0))
+    error = capsys.readouterr().err
+    assert error.endswith("\n") and error.count("\n") == 1
+    assert ("\r" in error) == live
+
+
 # ------------------------------------------------------------------------ checkpoints
+
+
+def test_a_name_that_is_mistyped_trains_nothing(call, monkeypatch):
+    monkeypatch.setattr(train, "train", None)
+    refused(example, call(example, "--checkpoint", "chekpoint.pt"), "chekpoint.pt")
+    assert not os.listdir()
 
 
 def broken(kind, whole, path):
@@ -374,6 +472,63 @@ def test_closed_pipe_ends_quietly(odd):
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [("example.py", ["the fox"]), ("model.py", [])],
+)
+def test_a_full_disk_is_told_in_one_line(script, flags, odd):
+    with open("/dev/full", "wb") as full:
+        process = subprocess.run(
+            [sys.executable, ROOT / script, *flags],
+            cwd=odd,
+            env={**os.environ, **CALM, "MPLBACKEND": "agg"},
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    lines = process.stderr.decode().splitlines()
+    assert process.returncode == 2
+    assert len(lines) == 1 and lines[0].startswith(f"{script}: ")
+    assert "No space left" in lines[0]
+
+
+def test_the_shapes_may_be_cut_off(tmp_path):
+    command = f'"{sys.executable}" -u "{ROOT}/model.py" | head -1'
+    process = subprocess.run(
+        command,
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, **CALM, "MPLBACKEND": "agg"},
+        capture_output=True,
+        check=False,
+    )
+    assert process.stderr == b"" and process.stdout.count(b"\n") == 1
+
+
+def test_the_shapes_where_no_picture_can_be_written(tmp_path):
+    (tmp_path / "figures").touch()  # also for root, who may write everywhere
+    process = start(tmp_path, "model.py", MPLBACKEND="agg")
+    _, error = process.communicate()
+    assert process.returncode == 2
+    assert error.startswith(b"model.py: ") and error.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("script", ["train.py", "example.py"])
+def test_without_docstrings(script, monkeypatch, capsys):
+    """As `python -OO` has it, which would compile all of torch anew."""
+    path = ROOT / script
+    monkeypatch.setattr(sys, "argv", [script, "--help"])
+    bare = compile(path.read_text("utf-8"), path, "exec", optimize=2)
+    name = type(sys)("bare")  # a module
+    monkeypatch.setitem(sys.modules, "bare", name)
+    exec(bare, vars(name))  # noqa: S102 (our own source)
+    assert name.__doc__ is None
+    with pytest.raises(SystemExit) as ended:
+        name.main()
+    assert ended.value.code == 0 and "usage:" in capsys.readouterr().out
 
 
 def test_no_streams_at_all(odd):
