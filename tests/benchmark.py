@@ -218,7 +218,7 @@ def seconds_to_one_percent(run):
 
 def common_recipe(watch, steps=6000, warm_up=100):
     """What most people start from: AdamW, 1e-3, cosine, batches of 64, two layers."""
-    config = GPTConfig(n_layer=2, n_embd=64)
+    config = GPTConfig(n_layer=2, n_head=4, n_embd=64)
     torch.manual_seed(0)
     model = GPT(config).train()
     corpus = [s.words for s in train.sample(40000, "common")]
