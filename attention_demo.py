@@ -125,7 +125,7 @@ output = weights @ v"""
 
 def toy_head():
     """One head on random tokens: {name: matrix}, computed by the five lines above."""
-    random = torch.Generator().manual_seed(TOKENS)
+    random = torch.Generator()  # of its own: the caller's random state stays
     x, *matrices = (
         torch.randn(rows, columns, generator=random)
         for rows, columns in ((TOKENS, D_MODEL), *[(D_MODEL, D_K)] * 3)
@@ -183,7 +183,11 @@ def draw_scale(m):
         utils.matrix(
             m[name], ax=ax, title=title, caption=caption, blank=blank, limits=(0, 0.5)
         )
-    utils.heading(figure, "Without the scale a row sees almost one token only")
+    with_it, without = effective(m["weights"]), effective(m["unscaled"])
+    utils.heading(
+        figure,
+        f"With √d_k a row sees {with_it:.0f} tokens, without it {without:.0f}, in effect",
+    )
     return figure
 
 
@@ -374,8 +378,7 @@ def step_5(album, model):
 
     def watch(model, moment):
         moments.append(train.inspect_attention(model, words).weights.flatten(0, 1))
-        above = f"{max(0, moment.above):.1f}% above the floor"
-        captions.append(f"step {moment.step}: {above}")
+        captions.append(f"step {moment.step}: {moment.against_floor}")
 
     settings = train.TrainConfig(steps=150, batch_size=64, eval_every=15)
     train.train(model.config, settings, watch)

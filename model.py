@@ -237,16 +237,12 @@ class GPT(nn.Module):
     def _see(self, places, ids):
         """What comes out of these modules in one pass without dropout: a list."""
         self._check("id", ids, lowest=0)
-        seen, modes = [], [(module, module.training) for module in self.modules()]
-        with ExitStack() as hooks:
+        seen = []
+        with looking(self), ExitStack() as hooks:
             for place in places:
                 hook = place.register_forward_hook(lambda *args: seen.append(args[2]))
                 hooks.callback(hook.remove)
-            try:
-                self.eval().logits(ids)
-            finally:
-                for module, mode in modes:
-                    module.training = mode
+            self.logits(ids)
         return seen
 
     def _show(self, ids):
@@ -287,6 +283,17 @@ class GPT(nn.Module):
                 f"{name} {least if least < lowest else most} is outside the "
                 f"vocabulary, 0 to {self.config.vocab_size - 1}"
             )
+
+
+@contextmanager
+def looking(model):
+    """Within the `with` block the model is in eval mode, afterwards as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield model.eval()
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 if __name__ == "__main__":

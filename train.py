@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import torch
 
-from model import GPT, PADDING, GPTConfig, causal_mask, setting
+from model import GPT, PADDING, GPTConfig, causal_mask, looking, setting
 
 # ---------------------------------------------------------------- the language: words
 
@@ -553,9 +553,7 @@ def read(text, block_size=None):
 
 def unknown(words, place):
     """A line about a word that the language does not have, and what could stand there."""
-    shown = "".join(c if c.isprintable() else "?" for c in words[place])
-    shown = shown if len(shown) <= 30 else shown[:30] + "…"
-    told = f'"{shown}" is not among the {len(VOCABULARY)} words of the language'
+    told = f'"{one_line(words[place], 30)}" is not among the {len(VOCABULARY)} words of the language'
     if near := difflib.get_close_matches(words[place][:30], VOCABULARY[2:], 3, 0.7):
         return f"{told}: the nearest are {', '.join(near)}"
     fits = {}
@@ -612,6 +610,11 @@ def tensors(sentences, block_size):
     ]
     rows = torch.tensor(rows)  # (N, T + 1)
     return rows[:, :-1].masked_fill(rows[:, :-1] < 0, IDS[END]), rows[:, 1:].clone()
+
+
+def prefixes(beginnings, block_size):
+    """Beginnings of sentences, lists of words, as ids (N, T), filled up with full stops."""
+    return tensors([(*words, END) for words in beginnings], block_size)[0]
 
 
 # ------------------------------------------------------------------------- training
@@ -684,17 +687,6 @@ def loss_and_floor(model):
     return loss_of(model, fresh), fresh.floor()
 
 
-@contextmanager
-def looking(model):
-    """Within the `with` block the model is in eval mode, afterwards as it was."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        yield model.eval()
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 class Moment(NamedTuple):
     """What training looks like at an evaluation."""
 
@@ -706,6 +698,12 @@ class Moment(NamedTuple):
     def above(self):
         """How far the held-out loss is above the floor, in percent."""
         return 100 * (self.held_out / self.floor - 1)
+
+    @property
+    def against_floor(self):
+        """The same in words: below the floor is only who sees the next word."""
+        side = "above" if self.above >= 0 else "BELOW"
+        return f"{abs(self.above):.2f}% {side} the floor"
 
 
 def optimizers(model, settings):
@@ -828,15 +826,15 @@ class Pair(NamedTuple):
     source: int  # the place where they differ
 
 
-def minimal_pair(words, source, rng=random):
+def minimal_pair(words, source, rng=None):
     """The Pair of `words`, a tuple from <s>, with another word at `source`.
 
-    What may follow is another word then; of several such words one is picked by `rng`.
+    What may follow is another word then; of several such words `rng` picks one.
     None where there is no such word. The fewer words may follow both, the better.
     """
     own, found = set(next_words(words)), []
     others = sorted(options(follow(words[:source])[1]))
-    rng.shuffle(others)
+    (rng or random.Random()).shuffle(others)
     for other in others:
         swapped = (*words[:source], other, *words[source + 1 :])
         after = set(next_words(swapped))
@@ -876,13 +874,10 @@ def swap_each_head(model, pairs):
     patched (heads, n).
     """
     config, device = model.config, model.token.weight.device
-    size = max(len(pair.words) for pair in pairs)
-
-    def padded(words):
-        return [IDS[word] for word in words] + [IDS[END]] * (size - len(words))
-
-    ids = torch.tensor([padded(pair.words) for pair in pairs], device=device)  # (n, T)
-    others = torch.tensor([padded(pair.swapped) for pair in pairs], device=device)
+    ids, others = (  # (n, T)
+        prefixes(words, config.block_size).to(device)
+        for words in ([p.words for p in pairs], [p.swapped for p in pairs])
+    )
     n = torch.arange(len(pairs))
     row = torch.tensor([len(pair.words) - 1 for pair in pairs])  # (n,)
     sides = torch.zeros(2, len(pairs), config.vocab_size, dtype=torch.bool)
@@ -937,13 +932,8 @@ def pairs_of(held_out, most=400):
 def looks_of(model, pairs):
     """Whether each head's largest weight, in the row that decides, lies on the source:
     (heads, n) bool."""
-    size = max(len(pair.words) for pair in pairs)
-    rows = [
-        [IDS[w] for w in p.words] + [IDS[END]] * (size - len(p.words)) for p in pairs
-    ]
-    maps = torch.cat(
-        model.attention_maps(torch.tensor(rows)), dim=1
-    )  # (n, heads, T, T)
+    ids = prefixes([pair.words for pair in pairs], model.config.block_size)
+    maps = torch.cat(model.attention_maps(ids), dim=1)  # (n, heads, T, T)
     n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
     source = torch.tensor([pair.source for pair in pairs])
     return (maps[n, :, row].argmax(-1) == source[:, None]).T.cpu()
@@ -1227,7 +1217,7 @@ class Progress:
     def __call__(self, model, moment):
         line = (
             f"step {moment.step:>5}   loss on fresh sentences {moment.held_out:.3f}   "
-            f"{max(0, moment.above):6.2f}% above the floor"
+            f"{moment.against_floor}"
         )
         print(line, end="\r" if self.live else "\n", file=sys.stderr, flush=True)
 
@@ -1250,7 +1240,7 @@ def one_line(message, most=170):
     """A message without line breaks and control characters, and not endless."""
     line = "".join(c if c.isprintable() else "?" for c in str(message))
     if len(line) > most:
-        line = f"{line[: most // 2]} … {line[-most // 2 :]}"
+        line = f"{line[: most // 2]}…{line[-most // 2 :]}"
     return line
 
 
@@ -1259,7 +1249,7 @@ def polite():
     """Run a script's main part so that whatever happens ends in one line.
 
     A Mistake or a full disk: the line, status 2. Ctrl-C: status 130. A closed pipe:
-    quietly. One thread does: so small a model gains nothing from a second core.
+    quietly. One thread, so that a training can be repeated bit for bit.
     """
     torch.set_num_threads(1)
     codecs.register_error("plain", plain)

@@ -209,7 +209,7 @@ def film(moments, words, captions, path, *, names, mark, title, fps=2):
     figure.set_layout_engine("none")
     with replacing(path) as draft, writer.saving(figure, draft, dpi=90):
         for weights, caption in zip(moments, captions):
-            figure._suptitle.set_text(f"{title}\n{caption}")
+            heading(figure, f"{title}\n{caption}")
             for ax, panel in zip(figure.axes, weights):
                 panel = np.asarray(panel, dtype=float)
                 future = np.triu(np.ones(panel.shape, dtype=bool), 1) & (panel == 0)

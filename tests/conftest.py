@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import pytest
 import torch
 
-torch.set_num_threads(1)  # two threads that wait for each other on a busy machine crawl
+torch.set_num_threads(1)  # as the scripts do; the tests run two at a time
 
 
 @pytest.fixture(scope="session")
