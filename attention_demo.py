@@ -71,6 +71,8 @@ def percent(share):
 
 def finding(role, names):
     """What a head does for a relation, in one sentence, as measured."""
+    if math.isnan(role.carries[role.head]):
+        return f"{role.name}: no head carries anything of it"
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
     look, share = role.looks[role.head], role.carries[role.head]

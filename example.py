@@ -82,10 +82,12 @@ def cell(weight):
 
 
 def show_map(words, weights):
-    """A head's map, (T, T): a row looks back at the words above and at itself."""
+    """A head's map, (T, T): a row looks back at the words above and at itself.
+    The future stays blank, unless an edited mask puts weight on it."""
     width = max(map(len, words))
     for row, word in enumerate(words):
-        cells = "".join(cell(weight) for weight in weights[row, : row + 1].tolist())
+        seen = max(row, weights[row].nonzero().max().item()) + 1
+        cells = "".join(cell(weight) for weight in weights[row, :seen].tolist())
         print(f"    {word:>{width}} {cells}")
 
 
@@ -195,8 +197,8 @@ def show_table(model, roles):
     )
     print("\n  relation            head   looks carries flips  back blank")
     for r in roles:
-        head = "shared" if r.shared else names[r.head]
         share = r.carries[r.head]
+        head = "none" if math.isnan(share) else "shared" if r.shared else names[r.head]
         told = " none" if math.isnan(share) else f"{share + 0.0:5.2f}"
         print(
             f"  {r.name:<19} {head:<6}  {r.looks[r.head]:.2f}  {told}   "

@@ -989,7 +989,7 @@ def role_of(name, pairs, part):
         head=head,
         looks=looks.mean(1).tolist(),
         carries=carried(clean, other, patched),
-        flips=(patched < 0).float().mean(1).tolist(),
+        flips=((clean > 0) & (patched < 0)).float().mean(1).tolist(),
         right=((clean > 0) & (other < 0)).float().mean().item(),
         offset_looks=(offsets[1::2] == offset).float().mean().item(),
         untrained_looks=blank[best_blank].mean().item(),
