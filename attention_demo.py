@@ -170,7 +170,7 @@ def draw_toy_head(m):
         blank = future if masked else None
         utils.matrix(m[name], ax=ax, title=title, caption=caption, blank=blank)
     utils.heading(
-        figure, f"One head without training: {TOKENS} tokens, and no preference"
+        figure, f"One head without training, matrix by matrix: {TOKENS} tokens"
     )
     return figure
 
@@ -198,7 +198,7 @@ def step_1(album):
     tell(
         f"""A GPT reads {D_MODEL} features of each token, and splits them among {N_HEAD}
         heads, {D_K} for each. Here is one head at work on {TOKENS} random tokens. It has
-        learned nothing, so it prefers nothing. The whole computation is five lines:"""
+        learned nothing yet. The whole computation is five lines:"""
     )
     print(textwrap.indent(FIVE_LINES, "    "), end="\n\n")
     m = toy_head()
