@@ -12,6 +12,7 @@ Every name of a head and every number is measured on the model at hand.
 """
 
 import base64
+import inspect
 import json
 import math
 import os
@@ -115,34 +116,55 @@ def headline(roles, words, names):
     return finding(best, names)
 
 
-# ------------------------------------------------------------------------- step 1
+# ------------------------------------------------------------------- steps 1 and 2
 
-FIVE_LINES = """\
-q, k, v = x @ w_q, x @ w_k, x @ w_v
-scores = q @ k.T / math.sqrt(64)
-scores = scores.masked_fill(~mask, -math.inf)
-weights = scores.softmax(dim=-1)
-output = weights @ v"""
+
+def one_head(x, query, key, value):
+    """A head, line by line: x (T, n_features); returns every matrix by its name."""
+    q, k, v = query(x), key(x), value(x)  # (T, d_k)
+    scores = q @ k.T / math.sqrt(q.size(1))  # (T, T)
+    scores = scores.masked_fill(~causal_mask(len(x)), -math.inf)
+    weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)  # softmax
+    output = weights @ v  # (T, d_k)
+    return {
+        "q": q, "k": k, "v": v, "scores": scores, "weights": weights, "output": output
+    }  # fmt: skip
+
+
+STAGES = (
+    ("q", "query", "What each word looks for."),
+    ("k", "key", "What it can be found by."),
+    ("scores", "scores: q kᵀ / √d_k", "How well they match. The future is masked."),
+    ("weights", "weights: softmax", "Each row is shared out: it sums to 1."),
+    ("v", "value", "What each word hands over."),
+    ("output", "output: weights × value", "What the head passes on."),
+)
+
+
+def draw_head(m, title, words=(), last=""):
+    """The six matrices of one head; with words, these name the rows and columns."""
+    figure = utils.new_figure(utils.WIDTH, 6.8)
+    for ax, (name, stage, caption) in zip(figure.subplots(2, 3).flat, STAGES):
+        square, labels = name in ("scores", "weights"), None
+        if words:
+            features = range(1, m[name].size(1) + 1)
+            columns = words if square else [i if i % 4 == 0 else "" for i in features]
+            rows = words if name in "kv" else utils.row_labels(words, last)
+            labels = rows, columns
+        blank = ~causal_mask(len(m[name])) if square else None
+        utils.matrix(
+            m[name], ax=ax, title=stage, caption=caption, blank=blank, labels=labels
+        )
+    utils.heading(figure, title)
+    return figure
 
 
 def toy_head():
-    """One head on random tokens: {name: matrix}, computed by the five lines above."""
+    """One head on random tokens."""
     random = torch.Generator()  # of its own: the caller's random state stays
-    x, *matrices = (
-        torch.randn(rows, columns, generator=random)
-        for rows, columns in ((TOKENS, D_MODEL), *[(D_MODEL, D_K)] * 3)
-    )
-    w_q, w_k, w_v = (w / math.sqrt(D_MODEL) for w in matrices)
-    q, k, v = x @ w_q, x @ w_k, x @ w_v  # (TOKENS, D_K)
-    raw = q @ k.T  # (TOKENS, TOKENS)
-    scores = raw / math.sqrt(D_K)
-    mask = causal_mask(TOKENS)
-    weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
-    unscaled = raw.masked_fill(~mask, -math.inf).softmax(dim=-1)
-    return {
-        "q": q, "k": k, "v": v, "raw": raw, "scores": scores, "weights": weights,
-        "output": weights @ v, "unscaled": unscaled,
-    }  # fmt: skip
+    x = torch.randn(TOKENS, D_MODEL, generator=random)
+    w_q, w_k, w_v = torch.randn(3, D_MODEL, D_K, generator=random) / math.sqrt(D_MODEL)
+    return one_head(x, lambda x: x @ w_q, lambda x: x @ w_k, lambda x: x @ w_v)
 
 
 def effective(weights):
@@ -150,46 +172,21 @@ def effective(weights):
     return torch.special.entr(weights).sum(-1).exp().mean().item()
 
 
-def draw_toy_head(m):
-    figure = utils.new_figure(utils.WIDTH, 7.4)
-    future = ~causal_mask(TOKENS)
-    panels = (
-        ("q", "query: q = x W_Q", "What each token looks for.", None),
-        ("k", "key: k = x W_K", "What it can be found by.", None),
-        (
-            "scores",
-            "scores: q kᵀ / √d_k",
-            "How well they match; the future is masked.",
-            1,
-        ),
-        ("weights", "weights: softmax", "Each row is shared out: it sums to 1.", 1),
-        ("v", "value: v = x W_V", "What each token hands over.", None),
-        ("output", "output: weights v", "What each token has taken from others.", None),
-    )
-    for ax, (name, title, caption, masked) in zip(figure.subplots(2, 3).flat, panels):
-        blank = future if masked else None
-        utils.matrix(m[name], ax=ax, title=title, caption=caption, blank=blank)
-    utils.heading(
-        figure, f"One head without training, matrix by matrix: {TOKENS} tokens"
-    )
-    return figure
-
-
-def draw_scale(m):
+def draw_scale(weights, unscaled):
+    with_it, without = effective(weights), effective(unscaled)
     figure, blank = utils.new_figure(utils.WIDTH, 4.4), ~causal_mask(TOKENS)
-    axes = figure.subplots(1, 2)
-    for ax, name, title in zip(
-        axes, ("weights", "unscaled"), ("with / √d_k", "without the scale")
+    for ax, values, title, seen in zip(
+        figure.subplots(1, 2),
+        (weights, unscaled),
+        ("with / √d_k", "without the scale"),
+        (with_it, without),
     ):
-        caption = f"A row looks at {effective(m[name]):.0f} tokens, in effect."
+        caption = f"A row looks at {seen:.0f} tokens, in effect."
         utils.matrix(
-            m[name], ax=ax, title=title, caption=caption, blank=blank, limits=(0, 0.5)
+            values, ax=ax, title=title, caption=caption, blank=blank, limits=(0, 0.5)
         )
-    with_it, without = effective(m["weights"]), effective(m["unscaled"])
-    utils.heading(
-        figure,
-        f"With √d_k a row sees {with_it:.0f} tokens, without it {without:.0f}, in effect",
-    )
+    title = f"With √d_k a row sees {with_it:.0f} tokens, without it {without:.0f}"
+    utils.heading(figure, f"{title}, in effect")
     return figure
 
 
@@ -198,45 +195,39 @@ def step_1(album):
     tell(
         f"""A GPT reads {D_MODEL} features of each token, and splits them among {N_HEAD}
         heads, {D_K} for each. Here is one head at work on {TOKENS} random tokens. It has
-        learned nothing yet. The whole computation is five lines:"""
+        learned nothing yet. The whole computation is five lines, as they run here:"""
     )
-    print(textwrap.indent(FIVE_LINES, "    "), end="\n\n")
+    lines = inspect.getsource(one_head).splitlines()
+    print("\n".join(line for line in lines if " = " in line), end="\n\n")
     m = toy_head()
-    album.add("1-one-head", draw_toy_head(m), "the six matrices, in order.")
-    album.add("1-why-the-scale", draw_scale(m), "what the square root is for.")
+    title = f"One head without training, matrix by matrix: {TOKENS} tokens"
+    album.add("1-one-head", draw_head(m, title), "the six matrices, in order.")
+    raw = m["scores"] * math.sqrt(D_K)
+    figure = draw_scale(m["weights"], raw.softmax(dim=1))
+    album.add("1-why-the-scale", figure, "what the square root is for.")
     print()
+    spread = raw[causal_mask(TOKENS)].std().item()
     tell(
-        f"""Why √d_k? A score adds up {D_K} products, so scores spread over
-        ±{m["raw"].std().item():.0f}, and softmax of such numbers is almost all or
-        nothing. Divided by √{D_K} = {math.sqrt(D_K):g} every token keeps a say."""
+        f"""Why √d_k? A score adds up {D_K} products, so scores spread over ±{spread:.0f},
+        and softmax of such numbers is almost all or nothing. Divided by √{D_K} =
+        {math.sqrt(D_K):g} every token keeps a say."""
     )
-
-
-# ------------------------------------------------------------------------- step 2
 
 
 @torch.no_grad()
 def by_hand(model, words, head):
-    """One trained head of the first layer, from its own weights: q, k, v, scores,
-    weights and output, each (T, …). head: counted from 0."""
-    ids = train.as_ids(words)
-    x = model.blocks[0].norm_1(model.token(ids) + model.position.weight[: len(words)])[
-        0
-    ]
+    """One trained head of the first layer, counted from 0, from its own weights."""
+    x = model.token(train.as_ids(words)[0]) + model.position.weight[: len(words)]
     size = model.config.n_embd // model.config.n_head
     mine = slice(head * size, (head + 1) * size)  # this head's rows of each matrix
     part = model.blocks[0].attention
-    q, k, v = (
-        x @ linear.weight[mine].T + linear.bias[mine]  # (T, head_size)
-        for linear in (part.query, part.key, part.value)
+    return one_head(
+        model.blocks[0].norm_1(x),
+        *(
+            lambda x, f=f: x @ f.weight[mine].T + f.bias[mine]
+            for f in (part.query, part.key, part.value)
+        ),
     )
-    scores = q @ k.T / math.sqrt(size)  # (T, T)
-    scores = scores.masked_fill(~causal_mask(len(words)), -math.inf)
-    weights = scores.exp() / scores.exp().sum(-1, keepdim=True)
-    return {
-        "q": q, "k": k, "v": v, "scores": scores, "weights": weights,
-        "output": weights @ v,
-    }  # fmt: skip
 
 
 def by_hand_example(roles):
@@ -255,39 +246,16 @@ def by_hand_example(roles):
 
 def step_2(album, model, roles):
     heading(2, "The same with trained numbers, by hand")
-    words, after, source, head = by_hand_example(
-        [r for r in roles if r.head < model.config.n_head]
-    )
-    steps, name = by_hand(model, words, head), train.head_names(model.config)[head]
+    in_first_layer = [r for r in roles if r.head < model.config.n_head]
+    words, after, source, head = by_hand_example(in_first_layer)
+    m, name = by_hand(model, words, head), train.head_names(model.config)[head]
     weights = model.attention_maps(train.as_ids(words))[0][0, head]
-    error = (steps["weights"] - weights).abs().max().item()
-    figure = utils.new_figure(utils.WIDTH, 6.4)
-    rows = utils.row_labels(words, last=after)
-    panels = (
-        ("q", "query", "What each word looks for.", rows, False),
-        ("k", "key", "What each word can be found by.", words, False),
-        ("v", "value", "What each word hands over.", words, False),
-        ("scores", "q kᵀ / √d_k, masked", "The better they match …", rows, True),
-        ("weights", "softmax", "… the more of its value is taken.", rows, True),
-        ("output", "weights × value", "What the head passes on.", rows, False),
-    )
-    for ax, (key, title, caption, labels, square) in zip(
-        figure.subplots(2, 3).flat, panels
-    ):
-        features = range(1, steps[key].size(1) + 1)
-        columns = words if square else [i if i % 4 == 0 else "" for i in features]
-        blank = ~causal_mask(len(words)) if square else None
-        utils.matrix(
-            steps[key], ax=ax, title=title, caption=caption, blank=blank,
-            labels=(labels, columns),
-        )  # fmt: skip
-    share = percent(steps["weights"][-1, source].item())
+    error = (m["weights"] - weights).abs().max().item()
+    share = percent(m["weights"][-1, source].item())
     model_too = "and so does the model" if error < 1e-4 else "the model does not"
-    utils.heading(
-        figure,
-        f"{name} by hand: “{words[-1]}” takes {share} from “{words[source]}”, {model_too}",
-    )
-    look = f"four lines of arithmetic; the model's own weights differ by {error:.0e}."
+    title = f"{name} by hand: “{words[-1]}” takes {share} from “{words[source]}”"
+    figure = draw_head(m, f"{title}, {model_too}", words, after)
+    look = f"the same five lines; the model's own weights differ by {error:.0e}."
     album.add("2-by-hand", figure, look)
     print()
 
@@ -453,13 +421,11 @@ def packed_small(model):
 
 
 def means(model, held_out):
-    """The mean output of each head over the words of held-out sentences:
-    [layer][head][feature]. A head is switched off by giving it this."""
-    words = held_out.targets != train.PADDING  # (N, T)
-    outputs = model.head_outputs(
-        held_out.ids
-    )  # of each layer (N, n_head, T, head_size)
-    return [rounded(o.transpose(1, 2)[words].mean(0).tolist(), 9) for o in outputs]
+    """What a head gives that is switched off: [layer][head][feature]."""
+    return [
+        rounded(mean[0, :, 0].tolist(), 9)
+        for mean in train.mean_outputs(model, held_out)
+    ]
 
 
 def rounded(value, digits):

@@ -10,33 +10,12 @@ that has read "the" and is about to say "bird".
 
 import math
 import os
+import shutil
 import sys
 import textwrap
 
-from train import (
-    CHECKPOINT,
-    END,
-    IDS,
-    KINDS,
-    Mistake,
-    Pair,
-    Parser,
-    as_ids,
-    expect,
-    generate_many,
-    head_names,
-    in_language,
-    inspect_attention,
-    leaves,
-    load,
-    measure,
-    next_words,
-    pair_of,
-    polite,
-    read,
-    relations_of,
-    swap_each_head,
-)
+import train
+from train import Mistake, expect, head_names, next_words, read, relations_of
 
 EXAMPLES = (  # a sentence up to the row that decides, and the swap
     ("the cat near the dogs", "cat → cats"),
@@ -58,17 +37,14 @@ def heading(text):
 
 def tell(text):
     """A paragraph, as wide as the terminal, 78 columns at most."""
-    try:
-        columns = os.get_terminal_size().columns
-    except (OSError, ValueError):
-        columns = int(os.environ.get("COLUMNS") or 80)
+    columns = shutil.get_terminal_size().columns
     print(textwrap.fill(" ".join(text.split()), max(30, min(78, columns - 1))))
 
 
 def percent(chances, count=2):
     """The likeliest words of a distribution: "eats 79%, drinks 2%"."""
     likeliest = sorted(chances, key=chances.get, reverse=True)[:count]
-    told = [(w if w != END else "(end)", chances[w]) for w in likeliest]
+    told = [(w if w != train.END else "(end)", chances[w]) for w in likeliest]
     return ", ".join(f"{word} {chance:.0%}" for word, chance in told if chance > 0.005)
 
 
@@ -100,7 +76,7 @@ def swap_in(words, swap):
     (old,), (new,) = both
     if old not in words[1:]:
         raise Mistake(f'"{old}" is not in "{" ".join(words[1:])}"')
-    if new not in IDS:
+    if new not in train.IDS:
         read([new])
     source = len(words) - 1 - words[::-1].index(old)
     return [*words[:source], new, *words[source + 1 :]], source
@@ -114,14 +90,14 @@ def show_swap(model, words, swap, main=None):
     swapped, source = swap_in(words, swap)
     names, old, new = head_names(model.config), words[source], swapped[source]
     heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
-    pair = Pair(tuple(words), tuple(swapped), source)
+    pair = train.Pair(tuple(words), tuple(swapped), source)
     if not (next_words(words) and next_words(swapped)):
         print("  One of the two is outside the language, so there is no telling")
         print("  which word is right. The model says:")
         print(f"  {old}: {percent(expect(model, words))}")
         print(f"  {new}: {percent(expect(model, swapped))}")
         return
-    clean, other, patched = (t.tolist() for t in swap_each_head(model, [pair]))
+    clean, other, patched = (t.tolist() for t in train.swap_each_head(model, [pair]))
     way = clean[0] - other[0]
     if not math.isfinite(way) or abs(way) < 1e-4:
         print(
@@ -130,11 +106,11 @@ def show_swap(model, words, swap, main=None):
         return
     shares = [(clean[0] - one[0]) / way for one in patched]
     head = max(range(len(shares)), key=shares.__getitem__)
-    layer, place = pair_of(model.config, head)
-    _, weights = inspect_attention(model, words)
+    layer, place = train.pair_of(model.config, head)
+    _, weights = train.inspect_attention(model, words)
     print(f"  {names[head]} looks back:")
     show_map(words, weights[layer, place])
-    given = model.head_outputs(as_ids(swapped))[layer][:, place]
+    given = model.head_outputs(train.as_ids(swapped))[layer][:, place]
     with model.patch_heads({(layer, place): given}):
         alone = expect(model, words)
     wide = max(len(f"only {names[head]} hears {new}"), len(f"it reads {old}"))
@@ -160,11 +136,11 @@ def relations_of_row(words):
 def show_sentence(model, text):
     """A sentence of the reader's: what each related word is looked at by, the next
     word, and where the sentence leaves the language."""
-    words, weights = inspect_attention(model, text)
+    words, weights = train.inspect_attention(model, text)
     names, flat = head_names(model.config), weights.flatten(0, 1)  # (heads, T, T)
     heading(" ".join(words[1:]))
     related = [r for r in relations_of(words) if r.row + 1 < len(words)]
-    related += relations_of_row(words) if not leaves(words) else []
+    related += relations_of_row(words) if not train.leaves(words) else []
     for relation in related:
         row, source = relation.row, relation.source
         after = words[row + 1] if row + 1 < len(words) else "…"
@@ -177,7 +153,7 @@ def show_sentence(model, text):
         print(f"  {names[head]}:")
         show_map(words, flat[head])
     print(f"  next, the model: {percent(expect(model, words), 3)}")
-    if where := leaves(words):
+    if where := train.leaves(words):
         tell(f"  Outside the language: {where}.")
     else:
         print(f"  next, the truth: {percent(next_words(words), 3)}")
@@ -217,20 +193,39 @@ def show_table(model, roles):
         told += f"; a part of {', '.join(parts)}" if parts else ""
         told += f"; looks without carrying: {', '.join(looks)}" if looks else ""
         tell(f"{name} {told}.")
+    show_removal(roles, names)
+
+
+def show_removal(roles, names):
+    """The lesson: removing a head can hurt most a relation that it does not carry."""
+    misled = [
+        (role.removal[head], role, head)
+        for role in roles
+        for head in range(len(names))
+        if role.carries[head] < 0.1
+    ]
+    lost, role, head = max(misled, key=lambda found: found[0], default=(0, None, 0))
+    if lost > 0.1:
+        tell(
+            f"""Removing a head proves less: with {names[head]} switched off (it gives
+            its mean) {lost:.0%} of the decision of {role.name} is lost, of which it
+            carries {role.carries[head] + 0.0:.0%}. Gone is also whatever else it says
+            there."""
+        )
 
 
 def show_sentences(model, count=5, seed=0):
     """What the model says of its own accord."""
     heading("The model speaks")
-    for words in generate_many(model, count, seed=seed):
-        known = "" if in_language(words) else "   (not in the language)"
-        print(f"  {' '.join(words[1:])}{END}{known}")
+    for words in train.generate_many(model, count, seed=seed):
+        known = "" if train.in_language(words) else "   (not in the language)"
+        print(f"  {' '.join(words[1:])}{train.END}{known}")
 
 
 def show_words():
     """The vocabulary by kind."""
     told = set()
-    for kind, members in KINDS.items():
+    for kind, members in train.KINDS.items():
         new = [word for word in dict.fromkeys(members) if word not in told]
         told.update(new)
         tell(f"{kind}: {', '.join(new)}")
@@ -271,10 +266,12 @@ def first_row(words, swap):
 
 def main():
     """`python example.py`: the examples and the table, or the reader's sentences."""
-    parser = Parser("Word relationships in the terminal: swap a word, see who knows.")
+    parser = train.Parser(
+        "Word relationships in the terminal: swap a word, see who knows."
+    )
     parser.add_argument("sentence", nargs="*", help="a sentence, in quotes; or several")
     parser.add_argument(
-        "--checkpoint", default=CHECKPOINT, help="the model to look into"
+        "--checkpoint", default=train.CHECKPOINT, help="the model to look into"
     )
     parser.add_argument("--words", action="store_true", help="list the vocabulary")
     flags = parser.parse_args()
@@ -282,7 +279,7 @@ def main():
         return show_words()
     for sentence in flags.sentence:
         read(sentence)  # a typo shows before a model is trained
-    model, held_out = load(flags.checkpoint)
+    model, held_out = train.load(flags.checkpoint)
     tell(
         """Each row has read a word and is about to say the next: "the ▸ bird". It looks
         back, never ahead. Darker is more."""
@@ -291,7 +288,7 @@ def main():
         show_sentence(model, sentence)
     if flags.sentence:
         return None
-    roles = measure(model, held_out)
+    roles = train.measure(model, held_out)
     main_carriers = {r.name: r.head for r in roles}
     for sentence, swap in EXAMPLES:
         show_swap(model, read(sentence), swap, main_carriers)
@@ -303,5 +300,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with polite():
+    with train.polite():
         main()

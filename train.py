@@ -523,6 +523,15 @@ class Mistake(ValueError):
     """Something the reader can mend; the message says how."""
 
 
+def check_number(name, value, kind, least, most):
+    """Raise Mistake unless a number is of this kind, and from least to most."""
+    if isinstance(value, bool) or not isinstance(value, kind):
+        wanted = "a whole number" if kind is int else "a number"
+        raise Mistake(f"{name}={value!r:.40}: it must be {wanted}")
+    if not least <= value <= most:
+        raise Mistake(f"{name}={value!r:.40}: it must be from {least} to {most}")
+
+
 def read(text, block_size=None):
     """The words of one typed sentence, after <s>: "The fox eats." is understood.
 
@@ -637,18 +646,11 @@ class TrainConfig:
     seed: int = setting(0, "the same seed gives the same weights, bit for bit")
 
     def __post_init__(self):
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.type is int:
-                least = 0 if f.name == "seed" else 1
-                if type(value) is not int or not least <= value <= 10**6:
-                    wanted = f"it must be a whole number from {least} to {10**6}"
-                    raise Mistake(f"{f.name}={value!r:.40}: {wanted}")
-            elif type(value) not in (int, float) or not 0 <= value < 100:
-                raise Mistake(f"{f.name}={value!r:.40}: it must be from 0 to 100")
-        if not self.learning_rate:
-            rate = TrainConfig.learning_rate
-            raise Mistake(f"learning_rate=0: it must be above 0, such as {rate}")
+        for name in ("steps", "batch_size", "eval_every"):
+            check_number(name, getattr(self, name), int, 1, 10**6)
+        check_number("seed", self.seed, int, 0, 10**6)
+        check_number("learning_rate", self.learning_rate, (int, float), 1e-6, 100)
+        check_number("weight_decay", self.weight_decay, (int, float), 0, 100)
 
 
 class HeldOut:
@@ -865,13 +867,13 @@ def decision(logits, own, other):
 
 
 @torch.no_grad()
-def swap_each_head(model, pairs):
+def swap_each_head(model, pairs, instead=None):
     """Activation patching on minimal pairs, for all pairs at once.
 
     Each head in turn gives its output on the swapped sentence, all others stay (Vig et
-    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). Returns the decision in
-    nats with no head patched (n,), on the swapped sentence (n,), and with each head
-    patched (heads, n).
+    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). instead: other outputs to
+    give, such as `mean_outputs`. Returns the decision in nats with no head patched (n,),
+    on the swapped sentence (n,), and with each head patched (heads, n).
     """
     config, device = model.config, model.token.weight.device
     ids, others = (  # (n, T)
@@ -889,13 +891,23 @@ def swap_each_head(model, pairs):
         return decision(model(ids)[0][n, row].cpu(), *sides)
 
     with looking(model):
-        given = model.head_outputs(others)  # of each layer (n, n_head, T, head_size)
+        given = instead or model.head_outputs(others)  # (n, n_head, T, head_size)
         patched = []
         for layer in range(config.n_layer):
             for head in range(config.n_head):
                 with model.patch_heads({(layer, head): given[layer][:, head]}):
                     patched.append(decided(ids))
         return decided(ids), decided(others), torch.stack(patched)
+
+
+def mean_outputs(model, held_out):
+    """What each head gives on average over the words of held-out sentences: for each
+    layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
+    words = held_out.targets != PADDING  # (N, T)
+    outputs = model.head_outputs(held_out.ids)  # (N, n_head, T, head_size)
+    return [
+        o.transpose(1, 2)[words.to(o.device)].mean(0)[None, :, None] for o in outputs
+    ]
 
 
 class Role(NamedTuple):
@@ -907,6 +919,9 @@ class Role(NamedTuple):
     looks: list  # of each head: how often its largest weight is on the source
     carries: list  # of each head: its share of the decision; nan where there is none
     flips: list  # of each head: how often the model then decides the other way
+    removal: (
+        list  # of each head: the share of the decision lost when it is switched off
+    )
     right: float  # how often the model decides both sentences rightly
     offset_looks: float  # a baseline: always the same number of words back
     untrained_looks: float  # a baseline: the best head of an untrained model
@@ -949,12 +964,14 @@ def measure(model, held_out):
         raise Mistake("no relation of this language looks back: nothing to measure")
     flat = [pair for found in pairs.values() for pair in found]
     clean, other, patched = swap_each_head(model, flat)
+    *_, removed = swap_each_head(model, flat, mean_outputs(model, held_out))
     blank = untrained(model.config)
     parts = torch.cat(
         [
             clean[None],
             other[None],
             patched,
+            removed,
             looks_of(model, flat).float(),
             looks_of(blank, flat).float(),
         ]
@@ -971,18 +988,18 @@ def carried(clean, other, patched):
 
 
 def role_of(name, pairs, part):
-    """One relation's Role. part: (2 + 3 heads, n): the decisions clean, swapped, and
-    with each head patched, and where each head looks, trained and untrained."""
+    """One relation's Role. part: (2 + 4 heads, n): the decisions clean, swapped, with
+    each head patched and removed, and where each head looks, trained and untrained."""
     choosing, scoring = part[:, 0::2], part[:, 1::2]
-    n_head = (len(part) - 2) // 3
-    sizes = [1, 1, n_head, n_head, n_head]
-    clean, other, patched, _, blank = choosing.split(sizes)
+    n_head = (len(part) - 2) // 4
+    sizes = [1, 1, *[n_head] * 4]
+    clean, other, patched, _, _, blank = choosing.split(sizes)
     shares = carried(clean, other, patched)
     head = max(range(n_head), key=lambda h: -1 if math.isnan(shares[h]) else shares[h])
     best_blank = blank.mean(1).argmax()
     offsets = torch.tensor([len(pair.words) - 1 - pair.source for pair in pairs])
     offset = offsets[0::2].mode().values
-    clean, other, patched, looks, blank = scoring.split(sizes)
+    clean, other, patched, removed, looks, blank = scoring.split(sizes)
     return Role(
         name=name,
         count=scoring.size(1),
@@ -990,6 +1007,7 @@ def role_of(name, pairs, part):
         looks=looks.mean(1).tolist(),
         carries=carried(clean, other, patched),
         flips=((clean > 0) & (patched < 0)).float().mean(1).tolist(),
+        removal=carried(clean, torch.zeros_like(clean), removed),
         right=((clean > 0) & (other < 0)).float().mean().item(),
         offset_looks=(offsets[1::2] == offset).float().mean().item(),
         untrained_looks=blank[best_blank].mean().item(),
@@ -1058,14 +1076,6 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
             ids = torch.cat([ids, word], dim=1)
     rows = [[VOCABULARY[i] for i in row] for row in ids.tolist()]
     return [row[: row.index(END)] if END in row else row for row in rows]
-
-
-def check_number(name, value, kind, least, most):
-    """Raise Mistake unless a number is of this kind, and from least to most."""
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise Mistake(f"{name}={value!r:.40}: it must be a number")
-    if not least <= value <= most:
-        raise Mistake(f"{name}={value!r:.40}: it must be from {least} to {most}")
 
 
 def generate(model, prompt="", temperature=1.0, top_k=None, seed=None):

@@ -1,5 +1,6 @@
 """Tests run from anywhere: the five scripts lie one folder up."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -7,14 +8,30 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import pytest
 import torch
+from filelock import FileLock  # torch needs it, so it is there
 
 torch.set_num_threads(1)  # as the scripts do; the tests run two at a time
 
 
 @pytest.fixture(scope="session")
-def default():
-    """The default model, trained once for all tests, and its held-out sentences."""
+def default_checkpoint(tmp_path_factory):
+    """A checkpoint of the default model, trained once for all tests that run together."""
     import train
-    from model import GPTConfig
 
-    return train.train(GPTConfig(), train.TrainConfig())
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the folder that the workers share
+        folder = folder.parent
+    path = folder / "default.pt"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            trained = train.train(train.default_config(), train.TrainConfig())
+            train.save_checkpoint(path, *trained)
+    return path
+
+
+@pytest.fixture(scope="session")
+def default(default_checkpoint):
+    """The default model, and its held-out sentences."""
+    import train
+
+    return train.load_checkpoint(default_checkpoint)

@@ -1,11 +1,13 @@
 """attention_demo.py: every step, for any shape of model, and without a screen."""
 
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import torch
+from torch.nn import functional as F
 
 import attention_demo as demo
 import train
@@ -50,12 +52,20 @@ def test_a_head_by_hand_is_the_model_s(default):
         torch.testing.assert_close(steps["output"], outputs[head], atol=1e-5, rtol=1e-4)
 
 
-def test_the_five_lines_run_as_they_are_printed():
-    scope = {"math": __import__("math"), "mask": demo.causal_mask(4)}
-    scope["x"] = torch.randn(4, 512)
-    scope |= {name: torch.randn(512, 64) for name in ("w_q", "w_k", "w_v")}
-    exec(demo.FIVE_LINES, scope)  # noqa: S102 (what the reader is told to run)
-    assert scope["output"].shape == (4, 64)
+def test_the_five_lines_that_are_printed_are_those_that_run(tmp_path, capsys):
+    album = demo.Album(tmp_path, "png")
+    demo.step_1(album)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " = " in line]
+    lines = [line.strip() for line in lines if line.startswith("    ")]
+    assert len(lines) == 5
+    x, weights = torch.randn(4, 16), torch.randn(3, 16, 8)
+    maps = [lambda x, w=w: x @ w for w in weights]
+    scope = dict(zip(("query", "key", "value"), maps))
+    scope |= {"math": math, "causal_mask": demo.causal_mask, "x": x}
+    exec("\n".join(lines), scope)  # noqa: S102 (what the reader is told to run)
+    q, k, v = x @ weights
+    expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(scope["output"], expected)
 
 
 def test_refusals_are_one_line(tmp_path):
