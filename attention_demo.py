@@ -1,7 +1,8 @@
 """Attention in pictures: from random numbers to heads that each carry something.
 
     python attention_demo.py              # the lesson: explains, writes figures/
-    python attention_demo.py --explore    # and opens the page to play in
+    python attention_demo.py --show       # and opens the pictures, on one page
+    python attention_demo.py --explore    # only the page to play in
     python attention_demo.py --format svg
 
 Five steps. One head on random numbers, matrix by matrix. The same computation on a real
@@ -59,11 +60,22 @@ class Album:
     """Writes the figures of the lesson, and says what each of them shows."""
 
     def __init__(self, folder, ending):
-        self.folder, self.ending = Path(folder), ending
+        self.folder, self.ending, self.shown = Path(folder), ending, []
 
     def add(self, name, figure, look):
         path = utils.save(figure, self.folder / f"{name}.{self.ending}")
+        self.tell(path, look)
+
+    def tell(self, path, look):
+        self.shown.append(f'<p>{look}</p><object data="{path.name}"></object>')
         print(textwrap.fill(f"{path}: {look}", 79, subsequent_indent="  "))
+
+    def show(self):
+        """All pictures below each other on one page, in the browser."""
+        page = self.folder / "pictures.html"
+        head = "<!doctype html><meta charset=utf-8><title>Attention in pictures</title>"
+        train.write(page, (head + "\n".join(self.shown)).encode())
+        open_page(page)
 
 
 def percent(share):
@@ -134,7 +146,7 @@ def one_head(x, query, key, value):
 STAGES = (
     ("q", "query", "What each word looks for."),
     ("k", "key", "What it can be found by."),
-    ("scores", "scores: q kᵀ / √d_k", "How well they match. The future is masked."),
+    ("scores", "scores: q kᵀ / √d_k", "How well the two match."),
     ("weights", "weights: softmax", "Each row is shared out: it sums to 1."),
     ("v", "value", "What each word hands over."),
     ("output", "output: weights × value", "What the head passes on."),
@@ -367,7 +379,7 @@ def step_5(album, model):
         mark=marked,
         title=" ".join(words[1:]),
     )
-    print(f"{path}: heads come to look at the outlined cells.")
+    album.tell(path, "heads come to look at the outlined cells.")
     for (row, at), first, last in zip(marked, best[0], best[-1]):
         line = f'"{words[row]}" looks at "{words[at]}": from {first:.0%} to {last:.0%}'
         print(f"  {line}, in the head that does so most.")
@@ -489,13 +501,13 @@ def write_page(model, held_out, path, roles=None):
     train.write(path, page.encode())
 
 
-def explore(path):
-    """Open the page in the browser, or say how."""
+def open_page(path):
+    """Open a page in the browser, or say how."""
     try:
         opened = webbrowser.open(Path(path).resolve().as_uri())
     except webbrowser.Error:
         opened = False
-    print("It opens in your browser." if opened else f"Open {path} in any browser.")
+    print(f"{path} opens in your browser." if opened else f"Open {path} in a browser.")
 
 
 def main():
@@ -504,6 +516,7 @@ def main():
     parser.add_argument("--checkpoint", default=train.CHECKPOINT, help="the model")
     parser.add_argument("--format", default="png", choices=("png", "svg", "pdf"))
     parser.add_argument("--folder", default="figures", help="where the files go")
+    parser.add_argument("--show", action="store_true", help="open the pictures too")
     parser.add_argument("--explore", action="store_true", help="open the page, only")
     flags = parser.parse_args()
     model, held_out = train.load(flags.checkpoint)
@@ -516,10 +529,12 @@ def main():
         step_3(album, model, roles)
         step_4(album, model, roles)
         step_5(album, model)
+        if flags.show:
+            album.show()
     write_page(model, held_out, page, roles)
     print(f"{page}: the model alive; it opens by a double click.")
     if flags.explore:
-        explore(page)
+        open_page(page)
 
 
 if __name__ == "__main__":

@@ -178,11 +178,14 @@ def sentence(s):
         each(words, State(phrase, number, "determiner"), "determiner")
         for number, words in enumerate(DETERMINERS)
     ]
+    bare = [
+        each([animal.plural], State(after_bare, 1, "", animal), "subject")
+        for animal in ANIMALS
+    ]
     return mix(
         (0.52, each(["the"], State(phrase))),
-        (0.2, by_determiner[0]),
-        (0.2, by_determiner[1]),
-        (0.08, each(SEVERAL, State(bare_pair, 1))),
+        (0.4, any_of(by_determiner)),
+        (0.08, any_of(bare)),
     )
 
 
@@ -246,44 +249,35 @@ def second_phrase(s):
 
 def second_noun(s):
     """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
-    if s.link == "near":
-        return each(ANY_ANIMAL, s._replace(rule=verb))
-    s = s._replace(rule=verb, cue="")
-    together = s.link == "and"
+    one = several = same = s = s._replace(rule=verb)
+    if s.link != "near":
+        together = s.link == "and"
+        one = s._replace(number=int(together), cue="conjunction")
+        several = s._replace(number=1, cue="")
+        same = s._replace(number=1 if together else None, cue="")
     return mix(
-        (0.7, each(ONE, s._replace(number=int(together), cue="conjunction"))),
-        (0.24, each(SEVERAL, s._replace(number=1))),
-        (0.06, each(SAME, s._replace(number=1 if together else None))),
+        (0.6, each(ONE, one)), (0.34, each(SEVERAL, several)), (0.06, each(SAME, same))
     )
 
 
-def bare_pair(s):
+def after_bare(s):
     """cats and dogs, cats or dogs, or cats alone"""
-    pair = each(["and", "or"], State(bare_second, 1))
-    return mix((0.8, pair), (0.2, shared_verb(s)))
+    pair = each(["and", "or"], s._replace(rule=bare_second))
+    return mix((0.8, pair), (0.2, verb(s)))
 
 
 def bare_second(s):
     """dogs"""
-    return each(SEVERAL, State(shared_verb, 1))
-
-
-def shared_verb(s):
-    """What any animals do."""
-    verbs = "drinks", "sleeps", "chases", "watches"
-    options = [(0.15, say_verb(s, verb)) for verb in verbs]
-    return mix(*options, (0.4, say_verb(s, "is")))
+    return each(SEVERAL, s._replace(rule=verb))
 
 
 def verb(s):
-    """The adjective's, or mostly one of the animal's habits."""
+    """The adjective's, or mostly one of the first animal's habits."""
     if s.verb:
         return say_verb(s, s.verb)
-    alone = 0.35 if s.link in ("and", "or") else 0.05
     habits = any_of([say_verb(s, verb) for verb in s.animal.habits])
     others = any_of([say_verb(s, verb) for verb in PLURAL_VERB if verb != "is"])
-    does = mix((0.6, habits), (0.4, others))
-    return mix((1 - alone, does), (alone, say_verb(s, "is")))
+    return mix((0.48, habits), (0.32, others), (0.2, say_verb(s, "is")))
 
 
 def say_verb(s, verb):
@@ -1240,7 +1234,7 @@ def plain(error):
     """What a terminal without Unicode shows instead: an arrow becomes "->"."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    instead = {"▸": ">", "→": "->", "·": "-", "–": "-", "…": "...", "√": "sqrt"}
+    instead = {"▸": ">", "→": "->", "·": "-", "–": "-", "…": "...", "√": "sqrt "}
     instead |= {"×": "x", "ᵀ": "T", "░": ".", "▒": ":", "▓": "+", "█": "#"}
     shown = (instead.get(c, "?") for c in error.object[error.start : error.end])
     return "".join(shown), error.end

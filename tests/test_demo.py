@@ -34,8 +34,10 @@ def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     config = GPTConfig(n_layer=2, n_head=2, n_embd=8)
     model, held_out = train.train(config, train.TrainConfig(steps=5))
     train.save_checkpoint(tmp_path / "own.pt", model, held_out)
-    result = run(tmp_path, "--checkpoint", "own.pt", MPLBACKEND="nonsense")
+    plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "MPLBACKEND": "nonsense"}
+    result = run(tmp_path, "--checkpoint", "own.pt", **plain)
     assert result.returncode == 0, result.stderr
+    assert "Why sqrt d_k?" in result.stdout and result.stdout.count("?") == 1
     assert result.stderr.count("\n") == 1  # another model than the default
     written = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert len(written) == 9 and "5-film.gif" in written and "explorer.html" in written

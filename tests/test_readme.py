@@ -55,6 +55,19 @@ def test_the_commands_run_in_order_as_written(folder):
         assert result.returncode == 0, (command, result.stderr)
 
 
+def test_the_first_exercise_goes_as_it_says(folder, tmp_path):
+    for file in [*folder.glob("*.py"), folder / "checkpoint.pt"]:
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    source = (tmp_path / "train.py").read_text(encoding="utf-8")
+    edited = source.replace('COLOURS = ("brown", ', 'COLOURS = ("brown", "green", ')
+    assert edited != source
+    (tmp_path / "train.py").write_text(edited, encoding="utf-8")
+    listed = run(f'"{sys.executable}" example.py --words', tmp_path)
+    assert listed.returncode == 0 and "green" in listed.stdout
+    refused = run(f'"{sys.executable}" example.py "the green fox"', tmp_path)
+    assert refused.returncode == 2 and "another language" in refused.stderr
+
+
 @pytest.mark.parametrize("snippet", SNIPPETS)
 def test_a_snippet_runs_as_written(snippet, folder):
     result = run([sys.executable, "-c", snippet], folder)

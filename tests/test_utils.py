@@ -41,6 +41,11 @@ def test_words_are_never_mathematics():
     assert not any(t.get_parse_math() for t in figure.axes[0].findobj(Text))
 
 
+def test_a_row_is_named_by_its_word_and_the_next():
+    labels = [text.get_text() for text in utils.heatmap(MAP, WORDS).get_yticklabels()]
+    assert labels == ["<s> ▸ the", "the ▸ $a$", "$a$ ▸ $$", "$$ ▸ …"]
+
+
 def test_the_future_is_blank_unless_there_is_weight_on_it():
     edited = MAP.copy()
     edited[0, 3] = 0.5
