@@ -218,17 +218,15 @@ class GPT(nn.Module):
                     f"{len(self.blocks) - 1}, heads from 0 to {self.config.n_head - 1}"
                 )
 
-        def replace(layer, output):  # (B, n_head, T, head_size)
+        def replace(output, head, tensor):  # (B, n_head, T, head_size)
             output = output.clone()
-            for (at, head), tensor in patches.items():
-                if at == layer:
-                    output[:, head] = tensor
+            output[:, head] = tensor
             return output
 
         with ExitStack() as hooks:
-            for layer, block in enumerate(self.blocks):
-                hook = block.attention.outputs.register_forward_hook(
-                    lambda module, args, output, layer=layer: replace(layer, output)
+            for (layer, head), tensor in patches.items():
+                hook = self.blocks[layer].attention.outputs.register_forward_hook(
+                    lambda *args, h=head, t=tensor: replace(args[2], h, t)
                 )
                 hooks.callback(hook.remove)
             yield self
@@ -265,12 +263,10 @@ class GPT(nn.Module):
     def _check(self, name, ids, lowest):
         """Raise ValueError unless ids is (B, T), not too long, in the vocabulary."""
         if not (isinstance(ids, torch.Tensor) and ids.dtype == torch.int64):
-            raise ValueError(
-                f"{name}s must be a (B, T) tensor of int64, not {ids!r:.60}"
-            )
+            raise ValueError(f"{name}s must be a tensor of int64, not {ids!r:.60}")
         if ids.dim() != 2 or not ids.numel():
             raise ValueError(
-                f"{name}s must be (B, T), one sequence a row, not {tuple(ids.shape)}"
+                f"{name}s: one sequence a row, (B, T), not {tuple(ids.shape)}"
             )
         if ids.size(1) > self.config.block_size:
             raise ValueError(

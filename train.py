@@ -216,8 +216,7 @@ def noun(s):
     for animal in UNMARKED:
         state = State(after_noun, s.number, s.cue, animal, s.verb)
         unmarked.append(each([animal.singular], state, "subject", settled))
-    share = 0.4 if s.cue else 0.12
-    return mix((1 - share, any_of(marked)), (share, any_of(unmarked)))
+    return mix((0.75, any_of(marked)), (0.25, any_of(unmarked)))
 
 
 def after_noun(s):
@@ -238,13 +237,10 @@ def second(s):
 
 
 def second_phrase(s):
-    """(brown) dogs, or near them (sleepy) dogs"""
+    """(brown) dogs, (sleepy) dogs: this adjective says nothing of what comes"""
     s = s._replace(rule=second_noun)
-    coloured = each(COLOURS, s)
-    if s.link != "near":
-        return mix((0.2, coloured), (0.8, second_noun(s)))
-    adjectives = each(list(ADJECTIVES), s)
-    return mix((0.1, coloured), (0.15, adjectives), (0.75, second_noun(s)))
+    described = mix((0.5, each(COLOURS, s)), (0.5, each(tuple(ADJECTIVES), s)))
+    return mix((0.24, described), (0.76, second_noun(s)))
 
 
 def second_noun(s):
@@ -319,7 +315,7 @@ def thing(s):
     if s.link == "near":
         return thing_itself(s)
     later = each(LATER, s._replace(rule=thing_itself))
-    return mix((0.2, later), (0.8, thing_itself(s)))
+    return mix((0.1, later), (0.9, thing_itself(s)))
 
 
 def thing_itself(s):
@@ -1234,8 +1230,8 @@ def plain(error):
     """What a terminal without Unicode shows instead: an arrow becomes "->"."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    instead = {"▸": ">", "→": "->", "·": "-", "–": "-", "…": "...", "√": "sqrt "}
-    instead |= {"×": "x", "ᵀ": "T", "░": ".", "▒": ":", "▓": "+", "█": "#"}
+    instead = dict(zip("▸·–×ᵀ░▒▓█", ">--xT.:+#"))
+    instead |= {"→": "->", "…": "...", "√": "sqrt ", "±": "+-"}
     shown = (instead.get(c, "?") for c in error.object[error.start : error.end])
     return "".join(shown), error.end
 
