@@ -237,10 +237,13 @@ def second(s):
 
 
 def second_phrase(s):
-    """(brown) dogs, (sleepy) dogs: this adjective says nothing of what comes"""
+    """(brown) dogs, or near them (sleepy) dogs"""
     s = s._replace(rule=second_noun)
-    described = mix((0.5, each(COLOURS, s)), (0.5, each(tuple(ADJECTIVES), s)))
-    return mix((0.24, described), (0.76, second_noun(s)))
+    coloured = each(COLOURS, s)
+    if s.link != "near":
+        return mix((0.2, coloured), (0.8, second_noun(s)))
+    described = mix((0.4, coloured), (0.6, each(tuple(ADJECTIVES), s)))
+    return mix((0.25, described), (0.75, second_noun(s)))
 
 
 def second_noun(s):
