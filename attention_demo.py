@@ -73,7 +73,10 @@ class Album:
     def show(self):
         """All pictures below each other on one page, in the browser."""
         page = self.folder / "pictures.html"
-        head = "<!doctype html><meta charset=utf-8><title>Attention in pictures</title>"
+        head = (
+            "<!doctype html><meta charset=utf-8><title>Attention in pictures</title>\n"
+            "<style>body { font: 18px sans-serif } object { max-width: 100% }</style>\n"
+        )
         train.write(page, (head + "\n".join(self.shown)).encode())
         open_page(page)
 

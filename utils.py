@@ -28,11 +28,11 @@ except ValueError:  # MPLBACKEND names no backend at all: draw to files instead
         del sys.modules[name]  # left over from the half import
     import matplotlib
 import seaborn  # noqa: F401 (it brings the colour maps mako and vlag)
-from matplotlib.animation import PillowWriter
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
+from PIL import Image  # matplotlib needs it, so it is there
 
 CMAP = "mako_r"  # perceptually uniform; its zero is a tint, so blank stays distinct
 DIVERGING_CMAP = "vlag"  # blue, pale, red: safe for colour-blind readers
@@ -191,13 +191,13 @@ def relation_matrices(looks, carries, relations, heads, title):
 
 
 @own_style()
-def film(moments, words, captions, path, *, names, mark, title, fps=2):
+def film(moments, words, captions, path, *, names, mark, title):
     """Write an animated GIF of heads in training, and return its path.
 
     moments: (n_moment, n_head, T, T). captions: one for each moment. mark: the (row,
     column) cells to outline in each panel. The last moment stays for three seconds.
     """
-    path, writer = Path(path), PillowWriter(fps=fps)
+    path, frames = Path(path), []
     figure = head_grid(
         moments[:1],
         words,
@@ -207,16 +207,19 @@ def film(moments, words, captions, path, *, names, mark, title, fps=2):
     )
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-    with replacing(path) as draft, writer.saving(figure, draft, dpi=90):
-        for weights, caption in zip(moments, captions):
-            heading(figure, f"{title}\n{caption}")
-            for ax, panel in zip(figure.axes, weights):
-                panel = np.asarray(panel, dtype=float)
-                future = np.triu(np.ones(panel.shape, dtype=bool), 1) & (panel == 0)
-                ax.collections[0].set_array(np.ma.array(panel, mask=future))
-            writer.grab_frame()
-        for _ in range(3 * fps):
-            writer.grab_frame()
+    for weights, caption in zip(moments, captions):
+        heading(figure, f"{title}\n{caption}")
+        for ax, panel in zip(figure.axes, weights):
+            panel = np.asarray(panel, dtype=float)
+            future = np.triu(np.ones(panel.shape, dtype=bool), 1) & (panel == 0)
+            ax.collections[0].set_array(np.ma.array(panel, mask=future))
+        figure.canvas.draw()
+        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())))
+    times = [*[600] * (len(frames) - 1), 3000]  # milliseconds
+    with replacing(path) as draft:
+        frames[0].save(
+            draft, save_all=True, append_images=frames[1:], duration=times, loop=0
+        )
     return path
 
 

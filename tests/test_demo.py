@@ -35,12 +35,16 @@ def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     model, held_out = train.train(config, train.TrainConfig(steps=5))
     train.save_checkpoint(tmp_path / "own.pt", model, held_out)
     plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "MPLBACKEND": "nonsense"}
-    result = run(tmp_path, "--checkpoint", "own.pt", **plain)
+    plain["BROWSER"] = "true"  # a browser that is content with any page
+    result = run(tmp_path, "--show", "--checkpoint", "own.pt", **plain)
     assert result.returncode == 0, result.stderr
     assert "Why sqrt d_k?" in result.stdout and result.stdout.count("?") == 1
     assert result.stderr.count("\n") == 1  # another model than the default
     written = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    assert len(written) == 9 and "5-film.gif" in written and "explorer.html" in written
+    pages = ["explorer.html", "pictures.html"]
+    assert len(written) == 10 and "5-film.gif" in written and written[-2:] == pages
+    shown = (tmp_path / "figures" / "pictures.html").read_text(encoding="utf-8")
+    assert all(f'"{name}"' in shown for name in written[:-2])
     told = result.stdout.replace("->", "→").replace("sqrt ", "√")
     assert max(map(len, told.splitlines())) <= 80
 

@@ -156,3 +156,17 @@ def test_a_notebook_shows_a_figure_once(tmp_path):
         check=True,
     )
     assert told.stdout.split() == ["1", "1"], told.stderr
+
+
+def test_a_film_is_slow_and_holds_its_end(tmp_path):
+    moments = [np.tril(np.full((1, 4, 4), weight)) for weight in (0.1, 0.5, 0.9)]
+    captions, path = ["first", "second", "third"], tmp_path / "film.gif"
+    marked = {"names": ["L1H1"], "mark": [(2, 1)], "title": "a film"}
+    utils.film(moments, WORDS, captions, path, **marked)
+    times = []
+    with Image.open(path) as film:
+        for frame in range(film.n_frames):
+            film.seek(frame)
+            times.append(film.info["duration"])
+    assert len(times) == 3 and times[-1] >= 3000 and min(times) >= 500
+    assert os.listdir(tmp_path) == ["film.gif"]
