@@ -214,7 +214,7 @@ def film(moments, words, captions, path, *, names, mark, title):
             future = np.triu(np.ones(panel.shape, dtype=bool), 1) & (panel == 0)
             ax.collections[0].set_array(np.ma.array(panel, mask=future))
         figure.canvas.draw()
-        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())))
+        frames.append(Image.fromarray(np.array(figure.canvas.buffer_rgba())))
     times = [*[600] * (len(frames) - 1), 3000]  # milliseconds
     with replacing(path) as draft:
         frames[0].save(
