@@ -35,10 +35,14 @@ def heading(text):
     print(f"\n\033[1m{text}\033[0m" if in_colour() else f"\n{text}")
 
 
+def columns():
+    """The width to write in: the terminal's, 79 at most."""
+    return max(30, min(79, shutil.get_terminal_size().columns))
+
+
 def tell(text):
-    """A paragraph, as wide as the terminal, 78 columns at most."""
-    columns = shutil.get_terminal_size().columns
-    print(textwrap.fill(" ".join(text.split()), max(30, min(78, columns - 1))))
+    """A paragraph."""
+    print(textwrap.fill(" ".join(text.split()), columns() - 1))
 
 
 def percent(chances, count=2):
@@ -171,13 +175,14 @@ def show_table(model, roles):
         often the model then says the other word. back: how often "always so many words
         back" would be right. blank: the best head before training."""
     )
-    print("\n  relation            head   looks carries flips  back blank")
+    below = "\n   " if columns() < 66 else ""  # a narrow terminal gets two lines
+    print(f"\n  {'relation':<19}{below} head   looks carries flips  back blank")
     for r in roles:
         share = r.carries[r.head]
         head = "none" if math.isnan(share) else "shared" if r.shared else names[r.head]
         told = " none" if math.isnan(share) else f"{share + 0.0:5.2f}"
         print(
-            f"  {r.name:<19} {head:<6}  {r.looks[r.head]:.2f}  {told}   "
+            f"  {r.name:<19}{below} {head:<6}  {r.looks[r.head]:.2f}  {told}   "
             f"{r.flips[r.head]:.2f}  {r.offset_looks:.2f}  {r.untrained_looks:.2f}"
         )
     print()
@@ -216,9 +221,9 @@ def show_removal(roles, names):
 
 def show_sentences(model, count=5, seed=0):
     """What the model says of its own accord."""
-    heading("The model speaks")
+    heading("The model speaks (* is not in the language)")
     for words in train.generate_many(model, count, seed=seed):
-        known = "" if train.in_language(words) else "   (not in the language)"
+        known = "" if train.in_language(words) else " *"
         print(f"  {' '.join(words[1:])}{train.END}{known}")
 
 
