@@ -329,11 +329,9 @@ def step_4(album, model, roles):
             title=f"{kind.capitalize()}: {headline(some, words, names)}",
         )
         album.add(f"4-{kind}", figure, f"the heads that serve {', '.join(relations)}.")
-    looks, carries = (
-        [[getattr(r, what)[head] for r in roles] for head in range(len(names))]
-        for what in ("looks", "carries")
-    )
-    apart = sum(abs(a - b) >= 0.5 for x, y in zip(looks, carries) for a, b in zip(x, y))
+    looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
+    carries = torch.tensor([role.carries for role in roles]).T
+    apart = ((looks - carries).abs() >= 0.5).sum().item()
     title = "Looking and carrying agree everywhere"
     if apart:
         where = f"{apart} outlined cells" if apart > 1 else "the outlined cell"
@@ -367,12 +365,9 @@ def step_5(album, model):
 
     settings = train.TrainConfig(steps=150, batch_size=64, eval_every=15)
     train.train(model.config, settings, watch)
-    best = [[m[:, row, at].max().item() for row, at in marked] for m in moments]
-    # The four heads that came to look at the outlined cells most.
-    looks = sum(moments[-1][:, row, at] for row, at in marked)
-    heads = looks.argsort(descending=True)[:4].sort().values if marked else range(4)
-    heads = [int(head) for head in heads if head < len(moments[-1])]
-    names = train.head_names(model.config)
+    # Of each outlined cell, the head that came to look at it most.
+    found = [(row, at, int(moments[-1][:, row, at].argmax())) for row, at in marked]
+    heads, names = sorted({h for *_, h in found}) or [0], train.head_names(model.config)
     path = utils.film(
         torch.stack(moments)[:, heads],
         words,
@@ -383,9 +378,10 @@ def step_5(album, model):
         title=" ".join(words[1:]),
     )
     album.tell(path, "heads come to look at the outlined cells.")
-    for (row, at), first, last in zip(marked, best[0], best[-1]):
-        line = f'"{words[row]}" looks at "{words[at]}": from {first:.0%} to {last:.0%}'
-        print(f"  {line}, in the head that does so most.")
+    for row, at, head in found:
+        first, last = (m[head, row, at].item() for m in (moments[0], moments[-1]))
+        where = f'"{words[row]}" looks at "{words[at]}"'
+        print(f"  {names[head]}: {where}, first {first:.0%}, in the end {last:.0%}.")
     print()
 
 

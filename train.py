@@ -631,7 +631,7 @@ def default_config():
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = setting(800, "training steps")
+    steps: int = setting(1000, "training steps")
     batch_size: int = setting(128, "sentences in a step, each of them new")
     learning_rate: float = setting(0.03, "of Muon at its highest; AdamW has half of it")
     weight_decay: float = setting(0.3, "of Muon: what is not needed fades")
