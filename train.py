@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from itertools import accumulate
+from statistics import mode
 from typing import NamedTuple
 
 import torch
@@ -939,12 +940,12 @@ def pairs_of(held_out, most=400):
 
 def looks_of(model, pairs):
     """Whether each head's largest weight, in the row that decides, lies on the source:
-    (heads, n) bool."""
+    (heads, n), 1 or 0."""
     ids = prefixes([pair.words for pair in pairs], model.config.block_size)
     maps = torch.cat(model.attention_maps(ids), dim=1)  # (n, heads, T, T)
     n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
     source = torch.tensor([pair.source for pair in pairs])
-    return (maps[n, :, row].argmax(-1) == source[:, None]).T.cpu()
+    return (maps[n, :, row].argmax(-1) == source[:, None]).T.float().cpu()
 
 
 def measure(model, held_out):
@@ -955,21 +956,8 @@ def measure(model, held_out):
     pairs = pairs_of(held_out)
     if not pairs:
         raise Mistake("no relation of this language looks back: nothing to measure")
-    flat = [pair for found in pairs.values() for pair in found]
-    clean, other, patched = swap_each_head(model, flat)
-    *_, removed = swap_each_head(model, flat, mean_outputs(model, held_out))
-    blank = untrained(model.config)
-    parts = torch.cat(
-        [
-            clean[None],
-            other[None],
-            patched,
-            removed,
-            looks_of(model, flat).float(),
-            looks_of(blank, flat).float(),
-        ]
-    ).split([len(found) for found in pairs.values()], dim=1)
-    return [role_of(*item, part) for item, part in zip(pairs.items(), parts)]
+    blank, means = untrained(model.config), mean_outputs(model, held_out)
+    return [role_of(name, found, model, blank, means) for name, found in pairs.items()]
 
 
 def carried(clean, other, patched):
@@ -980,30 +968,27 @@ def carried(clean, other, patched):
     return ((clean - patched).mean(-1) / way).tolist()
 
 
-def role_of(name, pairs, part):
-    """One relation's Role. part: (2 + 4 heads, n): the decisions clean, swapped, with
-    each head patched and removed, and where each head looks, trained and untrained."""
-    choosing, scoring = part[:, 0::2], part[:, 1::2]
-    n_head = (len(part) - 2) // 4
-    sizes = [1, 1, *[n_head] * 4]
-    clean, other, patched, _, _, blank = choosing.split(sizes)
-    shares = carried(clean, other, patched)
-    head = max(range(n_head), key=lambda h: -1 if math.isnan(shares[h]) else shares[h])
-    best_blank = blank.mean(1).argmax()
-    offsets = torch.tensor([len(pair.words) - 1 - pair.source for pair in pairs])
-    offset = offsets[0::2].mode().values
-    clean, other, patched, removed, looks, blank = scoring.split(sizes)
+def role_of(name, pairs, model, blank, means):
+    """One relation's Role: what is chosen is chosen on every other pair, and scored on
+    the rest. blank: the untrained model. means: of `mean_outputs`."""
+    choosing, scoring = pairs[0::2], pairs[1::2]
+    shares = torch.tensor(carried(*swap_each_head(model, choosing)))
+    best_blank = looks_of(blank, choosing).mean(1).argmax()
+    offset = mode(len(pair.words) - 1 - pair.source for pair in choosing)
+    clean, other, patched = swap_each_head(model, scoring)
+    *_, removed = swap_each_head(model, scoring, means)
+    offsets = [len(pair.words) - 1 - pair.source for pair in scoring]
     return Role(
         name=name,
-        count=scoring.size(1),
-        head=head,
-        looks=looks.mean(1).tolist(),
+        count=len(scoring),
+        head=shares.nan_to_num(-1).argmax().item(),
+        looks=looks_of(model, scoring).mean(1).tolist(),
         carries=carried(clean, other, patched),
         flips=((clean > 0) & (patched < 0)).float().mean(1).tolist(),
         removal=carried(clean, torch.zeros_like(clean), removed),
         right=((clean > 0) & (other < 0)).float().mean().item(),
-        offset_looks=(offsets[1::2] == offset).float().mean().item(),
-        untrained_looks=blank[best_blank].mean().item(),
+        offset_looks=offsets.count(offset) / len(offsets),
+        untrained_looks=looks_of(blank, scoring)[best_blank].mean().item(),
     )
 
 
