@@ -82,7 +82,7 @@ class Album:
 
 
 def percent(share):
-    return "none" if math.isnan(share) else f"{share + 0.0:.0%}"
+    return "none" if math.isnan(share) else f"{round(share, 2) + 0.0:.0%}"
 
 
 def finding(role, names):

@@ -40,9 +40,10 @@ def columns():
     return max(30, min(79, shutil.get_terminal_size().columns))
 
 
-def tell(text):
+def tell(text, indent=""):
     """A paragraph."""
-    print(textwrap.fill(" ".join(text.split()), columns() - 1))
+    told = indent + " ".join(text.split())
+    print(textwrap.fill(told, columns() - 1, subsequent_indent=indent))
 
 
 def percent(chances, count=2):
@@ -126,8 +127,8 @@ def show_swap(model, words, swap, main=None):
     if main and relation and main.get(relation[0].name, head) != head:
         name = relation[0].name
         print(f"  (Over all sentences {names[main[name]]} carries most of {name}.)")
-    print(f"  the truth    {percent(next_words(words))}")
-    print(f"  after {new}  {percent(next_words(swapped))}")
+    truth = percent(next_words(words)), percent(next_words(swapped))
+    tell(f"the truth: {truth[0]}; after the swap: {truth[1]}", "  ")
 
 
 def relations_of_row(words):
@@ -158,7 +159,7 @@ def show_sentence(model, text):
         show_map(words, flat[head])
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     if where := train.leaves(words):
-        tell(f"  Outside the language: {where}.")
+        tell(f"Outside the language: {where}.", "  ")
     else:
         print(f"  next, the truth: {percent(next_words(words), 3)}")
 
@@ -180,7 +181,7 @@ def show_table(model, roles):
     for r in roles:
         share = r.carries[r.head]
         head = "none" if math.isnan(share) else "shared" if r.shared else names[r.head]
-        told = " none" if math.isnan(share) else f"{share + 0.0:5.2f}"
+        told = " none" if math.isnan(share) else f"{round(share, 2) + 0.0:5.2f}"
         print(
             f"  {r.name:<19}{below} {head:<6}  {r.looks[r.head]:.2f}  {told}   "
             f"{r.flips[r.head]:.2f}  {r.offset_looks:.2f}  {r.untrained_looks:.2f}"
@@ -214,7 +215,7 @@ def show_removal(roles, names):
         tell(
             f"""Removing a head proves less: with {names[head]} switched off (it gives
             its mean) {lost:.0%} of the decision of {role.name} is lost, of which it
-            carries {role.carries[head] + 0.0:.0%}. Gone is also whatever else it says
+            carries {round(role.carries[head], 2) + 0.0:.0%}. Gone is also whatever else it says
             there."""
         )
 
