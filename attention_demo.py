@@ -245,24 +245,13 @@ def by_hand(model, words, head):
     )
 
 
-def by_hand_example(roles):
-    """The longest beginning of an example, up to six words, where one of these roles
-    decides: the words, the word after them, the place of the source, and the head."""
-    carriers = {r.name: r.head for r in roles}
-    found = [
-        (words[: r.row + 1], words[r.row + 1], r.source, carriers[r.name])
-        for words in (train.read(text) for text, *_ in EXAMPLES)
-        for r in train.relations_of(words)
-        if r.name in carriers and r.row < min(6, len(words) - 1)
-    ]
-    words = train.read(EXAMPLES[0][0])
-    return max(found, key=lambda f: len(f[0]), default=(words[:6], words[6], 0, 0))
-
-
 def step_2(album, model, roles):
     heading(2, "The same with trained numbers, by hand")
-    in_first_layer = [r for r in roles if r.head < model.config.n_head]
-    words, after, source, head = by_hand_example(in_first_layer)
+    words = train.read(EXAMPLES[0][0])
+    carriers = {r.name: r.head for r in roles if r.head < model.config.n_head}
+    related = [r for r in train.relations_of(words) if r.name in carriers]
+    name, row, source = related[0] if related else ("", 5, 0)
+    head, words, after = carriers.get(name, 0), words[: row + 1], words[row + 1]
     m, name = by_hand(model, words, head), train.head_names(model.config)[head]
     weights = model.attention_maps(train.as_ids(words))[0][0, head]
     error = (m["weights"] - weights).abs().max().item()
