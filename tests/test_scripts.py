@@ -145,7 +145,7 @@ FLAGS = [
     (("--steps",), "steps", "expected one argument"),
     (("--seed", "20000000"), "seed=20000000"),
     (("--device", "cpu"), "--device"),
-    (("--learning_rate", "0"), "learning_rate=0", str(train.TrainConfig.learning_rate)),
+    (("--learning_rate", "0"), "learning_rate=0", "from 1e-06 to 100"),
     (("--dropout", "1"), "dropout=1"),
     (("--bogus",), "--bogus", "--help"),
     (("--n_layers", "2"), "--n_layers"),
