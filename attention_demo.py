@@ -441,10 +441,10 @@ def machine():
     """The language as a table; states with the same future are one.
 
     A state is a list of options [chance, words, next, role, settled]: equal options of
-    several words are one; next is a state, or -1 at the end; chance, role and settled
-    are places in lists, so that nothing stands twice.
+    several words are one; next is a state, or -1 at the end; chance, words, role and
+    settled are places in lists, so that nothing stands twice.
     """
-    lists = {name: {} for name in ("chances", "roles", "settled", "states")}
+    lists = {n: {} for n in ("chances", "words", "roles", "settled", "states")}
 
     def place(name, item):
         return lists[name].setdefault(item, len(lists[name]))
@@ -462,7 +462,10 @@ def machine():
                     place("settled", option.settled),
                 )
                 words.setdefault(rest, []).append(train.IDS[option.word])
-            told = [(r[0], tuple(sorted(ids)), *r[1:]) for r, ids in words.items()]
+            told = [
+                (rest[0], place("words", tuple(sorted(ids))), *rest[1:])
+                for rest, ids in words.items()
+            ]
             numbers[state] = place("states", tuple(sorted(told)))
         return numbers[state]
 
