@@ -1356,11 +1356,11 @@ def against_floor(loss, floor):
     """How the loss compares with the floor; below it, why."""
     if loss < 0.999 * floor:
         return (
-            f"That is below {floor:.4f}, the entropy of the language, which no model can "
-            "beat without seeing the next word: look at causal_mask in model.py."
+            f"That is below {floor:.4f}, what the language itself has on them, which no "
+            "model can beat without seeing the next word: look at causal_mask in model.py."
         )
     return (
-        f"No model can beat {floor:.4f}, the entropy of the language: it is "
+        f"No model can beat {floor:.4f}, what the language itself has on them: it is "
         f"{100 * max(0, loss / floor - 1):.2f}% above that floor."
     )
 

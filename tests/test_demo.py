@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -75,11 +76,17 @@ def test_the_five_lines_that_are_printed_are_those_that_run(tmp_path, capsys):
     torch.testing.assert_close(scope["output"], expected)
 
 
-def test_refusals_are_one_line(tmp_path):
-    for arguments in (["--format", "bmp"], ["--checkpoint", "nowhere.pt"]):
-        result = run(tmp_path, *arguments)
-        assert result.returncode == 2 and result.stderr.count("\n") == 1
-        assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize(
+    "arguments", [["--format", "bmp"], ["--checkpoint", "nowhere.pt"], ["picture"]]
+)
+def test_refusals_are_one_line(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["attention_demo.py", *arguments])
+    with pytest.raises(SystemExit) as ended, train.polite():
+        demo.main()
+    out, error = capsys.readouterr()
+    assert (ended.value.code, out, error.count("\n")) == (2, "", 1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_title_speaks_of_a_relation_that_its_picture_shows(default):

@@ -16,7 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python (?!-m pip)\S+\.py.*$", README, re.MULTILINE)
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 # What would take long is shortened; tests/test_demo.py runs the demo.
-QUICK = {"train.py": " --steps 20"}
+QUICK = {"train.py": " --steps 2"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("a copy")
     for script in ROOT.glob("*.py"):
         (folder / script.name).write_bytes(script.read_bytes())
-    model, held_out = train.train(GPTConfig(), train.TrainConfig(steps=20))
+    model, held_out = train.train(GPTConfig(), train.TrainConfig(steps=2))
     train.save_checkpoint(folder / "checkpoint.pt", model, held_out)
     return folder
 

@@ -457,8 +457,8 @@ def test_another_hash_seed_prints_the_same(odd, call):
 
 def test_nothing_is_imported_before_it_is_needed(tmp_path):
     code = (
-        "import sys; sys.argv = ['train.py', '--steps', '2']\n"
-        "import train; train.main()\n"
+        "import sys, example, train\n"
+        "train.train(train.default_config(), train.TrainConfig(steps=1))\n"
         "print({'matplotlib', 'seaborn'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -546,7 +546,7 @@ def test_no_streams_at_all(odd):
 
 def test_control_c_stops_training_at_once(odd):
     before = (odd / "checkpoint.pt").read_bytes()
-    process = start(odd, "train.py", "--eval_every", "1")
+    process = start(odd, "train.py", "--eval_every", "1", "--steps", "200")
     assert process.stderr.readline().startswith(b"step ")
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=20)
@@ -559,7 +559,7 @@ def test_control_c_stops_training_at_once(odd):
 
 def test_two_trainings_at_once_in_one_folder(odd):
     (odd / "checkpoint.pt").unlink()
-    flags = ["--steps", "40", "--seed"]
+    flags = ["--steps", "4", "--seed"]
     both = [start(odd, "train.py", *flags, seed) for seed in ("1", "2")]
     for process in both:
         out, error = process.communicate()
