@@ -705,9 +705,9 @@ class Moment(NamedTuple):
 def optimizers(model, settings):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest.
 
-    Queries and keys learn at twice the rate: then fewer relations are shared by two
-    heads. Only the heads' matrices decay, the MLP keeps what it has learned. Each
-    optimizer has its schedule: a linear warm-up of 20 steps, then linearly down to 0.
+    Queries and keys learn at twice the rate. Only the heads' matrices decay, the MLP
+    keeps what it has learned. Each optimizer has its schedule: a linear warm-up of 20
+    steps, then linearly down to 0.
     """
 
     def matrices(*names):
