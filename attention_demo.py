@@ -164,7 +164,7 @@ def draw_head(m, title, words=(), last=""):
         if words:
             features = range(1, m[name].size(1) + 1)
             columns = words if square else [i if i % 4 == 0 else "" for i in features]
-            rows = words if name in "kv" else utils.row_labels(words, last)
+            rows = words if name in ("k", "v") else utils.row_labels(words, last)
             labels = rows, columns
         blank = ~causal_mask(len(m[name])) if square else None
         utils.matrix(
@@ -250,8 +250,8 @@ def step_2(album, model, roles):
     words = train.read(EXAMPLES[0][0])
     carriers = {r.name: r.head for r in roles if r.head < model.config.n_head}
     related = [r for r in train.relations_of(words) if r.name in carriers]
-    name, row, source = related[0] if related else ("", 5, 0)
-    head, words, after = carriers.get(name, 0), words[: row + 1], words[row + 1]
+    relation, row, source = related[0] if related else ("", 5, 0)
+    head, words, after = carriers.get(relation, 0), words[: row + 1], words[row + 1]
     m, name = by_hand(model, words, head), train.head_names(model.config)[head]
     weights = model.attention_maps(train.as_ids(words))[0][0, head]
     error = (m["weights"] - weights).abs().max().item()

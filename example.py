@@ -208,15 +208,15 @@ def show_removal(roles, names):
         (role.removal[head], role, head)
         for role in roles
         for head in range(len(names))
-        if role.carries[head] < 0.1
+        if abs(role.carries[head]) < 0.1
     ]
     lost, role, head = max(misled, key=lambda found: found[0], default=(0, None, 0))
     if lost > 0.1:
+        share = round(role.carries[head], 2) + 0.0  # never "-0%"
         tell(
             f"""Removing a head proves less: with {names[head]} switched off (it gives
             its mean) {lost:.0%} of the decision of {role.name} is lost, of which it
-            carries {round(role.carries[head], 2) + 0.0:.0%}. Gone is also whatever else it says
-            there."""
+            carries {share:.0%}. Gone is also whatever else it says there."""
         )
 
 

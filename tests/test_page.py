@@ -391,7 +391,7 @@ def text_of(address):
 def test_the_page_is_small_and_plain(file):
     text = text_of(file)
     assert len(text.encode()) <= 300_000
-    assert text.count("\n") <= 720
+    assert text.count("\n") <= 701  # of them one is data
     for word in ("http:", "https:", "stylesheet", "import(", "fetch(", "src="):
         assert word not in text
     means = data_of(text)["trained"]["means"]

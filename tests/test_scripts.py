@@ -457,8 +457,8 @@ def test_another_hash_seed_prints_the_same(odd, call):
 
 def test_nothing_is_imported_before_it_is_needed(tmp_path):
     code = (
-        "import sys, example, train\n"
-        "train.train(train.default_config(), train.TrainConfig(steps=1))\n"
+        "import sys; sys.argv = ['train.py', '--steps', '2']\n"
+        "import example, train; train.main()\n"
         "print({'matplotlib', 'seaborn'} & set(sys.modules))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -42,6 +42,12 @@ def test_training_is_repeatable_and_leaves_no_trace(quick):
     assert [m.step for m in moments] == [0, 30] and moments[1].above < moments[0].above
 
 
+def test_training_moves_every_matrix(quick):
+    start = train.untrained(GPTConfig(), QUICK.seed)  # the same draw as in training
+    for (name, p), q in zip(start.named_parameters(), quick[0].parameters()):
+        assert p.dim() < 2 or (p - q).norm() > 0.1 * p.norm(), name
+
+
 def test_watching_with_everything_changes_nothing():
     def watch(model, moment):
         train.generate(model)
