@@ -16,10 +16,10 @@ import base64
 import inspect
 import json
 import math
-import os
-import re
 import textwrap
 import webbrowser
+from collections import namedtuple
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,17 +43,16 @@ EXAMPLES = (  # a sentence, and a swap of one of its words that shows something
 )
 TEMPLATE = Path(__file__).parent / "assets" / "explorer.html"
 
-
 # ------------------------------------------------------------------------ telling
 
 
 def tell(text):
     """A paragraph for the reader."""
-    print(textwrap.fill(" ".join(text.split()), 79), end="\n\n")
+    print(f"\n{textwrap.fill(' '.join(text.split()), 79)}\n")
 
 
 def heading(step, text):
-    print(f"{step}. {text}\n{'=' * (len(text) + 3)}")
+    print(f"\n{step}. {text}\n{'=' * (len(text) + 3)}")
 
 
 class Album:
@@ -81,10 +80,6 @@ class Album:
         open_page(page)
 
 
-def percent(share):
-    return "none" if math.isnan(share) else f"{round(share, 2) + 0.0:.0%}"
-
-
 def finding(role, names):
     """What a head does for a relation, in one sentence, as measured."""
     if math.isnan(role.carries[role.head]):
@@ -92,86 +87,53 @@ def finding(role, names):
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
     look, share = role.looks[role.head], role.carries[role.head]
-    return (
-        f"{names[role.head]} carries {percent(share)} of {role.name}, and looks at the "
-        f"right word in {percent(look)}"
-    )
+    carries = f"{names[role.head]} carries {share:.0%} of {role.name}"
+    return f"{carries}, and looks at the right word in {look:.0%}"
 
 
-def job(roles, head):
-    """The relations that a head carries, a line each: "subject → verb 98%"."""
-    carried = [r for r in roles if r.head == head and not r.shared]
-    told = [f"{r.name} {percent(r.carries[head])}" for r in carried]
+def carried_by(head, roles):
+    """The relations that a head carries at least half of."""
+    return [role for role in roles if role.head == head and not role.shared]
+
+
+def job(head, roles):
+    """What a head carries, a line each: "subject → verb 98%"."""
+    told = [f"{r.name} {r.carries[head]:.0%}" for r in carried_by(head, roles)]
     return "\n".join(told) or "carries nothing alone"
 
 
-def titles(roles, names):
-    return [f"{name}\n{job(roles, head)}" for head, name in enumerate(names)]
+def cells(words, roles):
+    """Where the relations of these roles stand in a map: (row, column) pairs."""
+    names = [role.name for role in roles]
+    return [(r.row, r.source) for r in train.relations_of(words) if r.name in names]
 
 
-def cells(words, names):
-    """Where these relations stand in a map: (row, column) pairs."""
-    relations = train.relations_of(words)
-    return [(r.row, r.source) for r in relations if r.name in names]
-
-
-def best_example(names):
-    """The example sentence with the most of these relations, as words."""
+def best_example(roles):
+    """The example sentence with the most of these roles' relations, as words."""
     sentences = [train.read(text) for text, *_ in EXAMPLES]
-    return max(sentences, key=lambda words: len(cells(words, names)))
+    return max(sentences, key=lambda words: len(cells(words, roles)))
 
 
 def headline(roles, words, names):
     """The finding about the relation of this sentence that one head carries most of."""
-    present = {r.name for r in train.relations_of(words)}
-    seen = [r for r in roles if r.name in present] or roles
-    if not seen:
-        return "no relation was measured"
+    seen = [role for role in roles if cells(words, [role])] or roles
     best = max(seen, key=lambda r: -1 if r.shared else min(r.carries[r.head], 1))
     return finding(best, names)
 
 
 # ------------------------------------------------------------------- steps 1 and 2
 
+# q, k, v and output are (T, d_k); scores, -inf where masked, and weights (T, T).
+Head = namedtuple("Head", "q k scores weights v output")
 
-def one_head(x, query, key, value):
-    """A head, line by line: x (T, n_features); returns every matrix by its name."""
-    q, k, v = query(x), key(x), value(x)  # (T, d_k)
+
+def one_head(q, k, v):
+    """A head line by line, from its queries, keys and values: (T, d_k) each."""
     scores = q @ k.T / math.sqrt(q.size(1))  # (T, T)
-    scores = scores.masked_fill(~causal_mask(len(x)), -math.inf)
-    weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)  # softmax
+    scores = scores.masked_fill(~causal_mask(len(q)), -math.inf)  # (T, T)
+    weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)  # (T, T)
     output = weights @ v  # (T, d_k)
-    return {
-        "q": q, "k": k, "v": v, "scores": scores, "weights": weights, "output": output
-    }  # fmt: skip
-
-
-STAGES = (
-    ("q", "query", "What each word looks for."),
-    ("k", "key", "What it can be found by."),
-    ("scores", "scores: q kᵀ / √d_k", "How well the two match."),
-    ("weights", "weights: softmax", "Each row is shared out: it sums to 1."),
-    ("v", "value", "What each word hands over."),
-    ("output", "output: weights × value", "What the head passes on."),
-)
-
-
-def draw_head(m, title, words=(), last=""):
-    """The six matrices of one head; with words, these name the rows and columns."""
-    figure = utils.new_figure(utils.WIDTH, 6.8)
-    for ax, (name, stage, caption) in zip(figure.subplots(2, 3).flat, STAGES):
-        square, labels = name in ("scores", "weights"), None
-        if words:
-            features = range(1, m[name].size(1) + 1)
-            columns = words if square else [i if i % 4 == 0 else "" for i in features]
-            rows = words if name in ("k", "v") else utils.row_labels(words, last)
-            labels = rows, columns
-        blank = ~causal_mask(len(m[name])) if square else None
-        utils.matrix(
-            m[name], ax=ax, title=stage, caption=caption, blank=blank, labels=labels
-        )
-    utils.heading(figure, title)
-    return figure
+    return Head(q, k, scores, weights, v, output)
 
 
 def toy_head():
@@ -179,30 +141,13 @@ def toy_head():
     random = torch.Generator()  # of its own: the caller's random state stays
     x = torch.randn(TOKENS, D_MODEL, generator=random)
     w_q, w_k, w_v = torch.randn(3, D_MODEL, D_K, generator=random) / math.sqrt(D_MODEL)
-    return one_head(x, lambda x: x @ w_q, lambda x: x @ w_k, lambda x: x @ w_v)
+    q, k, v = x @ w_q, x @ w_k, x @ w_v  # (T, d_k)
+    return one_head(q, k, v)
 
 
 def effective(weights):
     """How many tokens a row looks at, in effect: the mean of exp(entropy)."""
     return torch.special.entr(weights).sum(-1).exp().mean().item()
-
-
-def draw_scale(weights, unscaled):
-    with_it, without = effective(weights), effective(unscaled)
-    figure, blank = utils.new_figure(utils.WIDTH, 4.4), ~causal_mask(TOKENS)
-    for ax, values, title, seen in zip(
-        figure.subplots(1, 2),
-        (weights, unscaled),
-        ("with / √d_k", "without the scale"),
-        (with_it, without),
-    ):
-        caption = f"A row looks at {seen:.0f} tokens, in effect."
-        utils.matrix(
-            values, ax=ax, title=title, caption=caption, blank=blank, limits=(0, 0.5)
-        )
-    title = f"With √d_k a row sees {with_it:.0f} tokens, without it {without:.0f}"
-    utils.heading(figure, f"{title}, in effect")
-    return figure
 
 
 def step_1(album):
@@ -212,15 +157,22 @@ def step_1(album):
         heads, {D_K} for each. Here is one head at work on {TOKENS} random tokens. It has
         learned nothing yet. The whole computation is five lines, as they run here:"""
     )
-    lines = inspect.getsource(one_head).splitlines()
-    print("\n".join(line for line in lines if " = " in line), end="\n\n")
+    lines = (inspect.getsource(toy_head) + inspect.getsource(one_head)).splitlines()
+    print("\n".join(line for line in lines if "# (T" in line), end="\n\n")
     m = toy_head()
     title = f"One head without training, matrix by matrix: {TOKENS} tokens"
-    album.add("1-one-head", draw_head(m, title), "the six matrices, in order.")
-    raw = m["scores"] * math.sqrt(D_K)
-    figure = draw_scale(m["weights"], raw.softmax(dim=1))
+    figure = utils.head_matrices(m._asdict(), title)
+    album.add("1-one-head", figure, "the six matrices, in order.")
+    raw = m.scores * math.sqrt(D_K)
+    both = m.weights, raw.softmax(dim=1)
+    seen = [f"{effective(weights):.0f}" for weights in both]
+    figure = utils.side_by_side(
+        both,
+        ("with / √d_k", "without the scale"),
+        [f"A row looks at {count} tokens, in effect." for count in seen],
+        f"With √d_k a row sees {seen[0]} tokens, without it {seen[1]}, in effect",
+    )
     album.add("1-why-the-scale", figure, "what the square root is for.")
-    print()
     spread = raw[causal_mask(TOKENS)].std().item()
     tell(
         f"""Why √d_k? A score adds up {D_K} products, so scores spread over ±{spread:.0f},
@@ -236,13 +188,9 @@ def by_hand(model, words, head):
     size = model.config.n_embd // model.config.n_head
     mine = slice(head * size, (head + 1) * size)  # this head's rows of each matrix
     part = model.blocks[0].attention
-    return one_head(
-        model.blocks[0].norm_1(x),
-        *(
-            lambda x, f=f: x @ f.weight[mine].T + f.bias[mine]
-            for f in (part.query, part.key, part.value)
-        ),
-    )
+    x = model.blocks[0].norm_1(x)
+    maps = part.query, part.key, part.value
+    return one_head(*(x @ f.weight[mine].T + f.bias[mine] for f in maps))
 
 
 def step_2(album, model, roles):
@@ -254,14 +202,13 @@ def step_2(album, model, roles):
     head, words, after = carriers.get(relation, 0), words[: row + 1], words[row + 1]
     m, name = by_hand(model, words, head), train.head_names(model.config)[head]
     weights = model.attention_maps(train.as_ids(words))[0][0, head]
-    error = (m["weights"] - weights).abs().max().item()
-    share = percent(m["weights"][-1, source].item())
+    error = (m.weights - weights).abs().max().item()
     model_too = "and so does the model" if error < 1e-4 else "the model does not"
-    title = f"{name} by hand: “{words[-1]}” takes {share} from “{words[source]}”"
-    figure = draw_head(m, f"{title}, {model_too}", words, after)
+    takes = f"“{words[-1]}” takes {m.weights[-1, source]:.0%} from “{words[source]}”"
+    title = f"{name} by hand: {takes}, {model_too}"
+    figure = utils.head_matrices(m._asdict(), title, words, after)
     look = f"the same five lines; the model's own weights differ by {error:.0e}."
     album.add("2-by-hand", figure, look)
-    print()
 
 
 # -------------------------------------------------------------------- steps 3 and 4
@@ -269,67 +216,45 @@ def step_2(album, model, roles):
 
 def step_3(album, model, roles):
     heading(3, "All heads, after training and before")
-    words = best_example(train.RELATIONS)
-    names, shape = train.head_names(model.config), model.config
-    maps = [
-        train.inspect_attention(m, words).weights
-        for m in (model, train.untrained(shape))
-    ]
-    bands = [
-        f"{when}, layer {layer + 1}" if shape.n_layer > 1 else when
-        for when in ("trained", "untrained")
-        for layer in range(shape.n_layer)
-    ]
-    mark = []
-    for head in range(len(names)):
-        mine = [r.name for r in roles if r.head == head and not r.shared]
-        mark.append(cells(words, mine))
+    words, names = best_example(roles), train.head_names(model.config)
+    both = model, train.untrained(model.config)
+    maps = [train.inspect_attention(m, words).weights for m in both]
+    layers, heads = range(1, model.config.n_layer + 1), range(len(names))
+    mark = [cells(words, carried_by(head, roles)) for head in heads]
     figure = utils.head_grid(
         torch.cat(maps),
         words,
-        titles(roles, names) + names,
-        bands=bands,
+        [f"{names[head]}\n{job(head, roles)}" for head in heads] + names,
+        bands=[f"{w}, layer {n}" for w in ("trained", "untrained") for n in layers],
         mark=mark + [()] * len(names),
         title=f"Training gives heads jobs: {headline(roles, words, names)}",
     )
     album.add("3-heads", figure, "outlined is where a head's own relation stands.")
-    print()
 
 
 def step_4(album, model, roles):
     heading(4, "Syntax and meaning, apart")
     names = train.head_names(model.config)
-    for kind, relations in (
-        ("syntactic", train.SYNTACTIC),
-        ("semantic", train.SEMANTIC),
-    ):
-        some = [r for r in roles if r.name in relations]
+    kinds = {"syntactic": train.SYNTACTIC, "semantic": train.SEMANTIC}
+    for kind, relations in kinds.items():
+        some = [role for role in roles if role.name in relations]
         if not some:
             continue
-        words = best_example(relations)
+        words = best_example(some)
         flat = train.inspect_attention(model, words).weights.flatten(0, 1)
-        heads = list(dict.fromkeys(r.head for r in some))
-        mark = [cells(words, [r.name for r in some if r.head == h]) for h in heads]
+        heads = sorted({role.head for role in some})
         figure = utils.head_grid(
             flat[heads][None],
             words,
-            [f"{names[h]}\n{job(some, h)}" for h in heads],
-            mark=mark,
+            [f"{names[head]}\n{job(head, some)}" for head in heads],
+            mark=[cells(words, [r for r in some if r.head == head]) for head in heads],
             title=f"{kind.capitalize()}: {headline(some, words, names)}",
         )
         album.add(f"4-{kind}", figure, f"the heads that serve {', '.join(relations)}.")
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
     carries = torch.tensor([role.carries for role in roles]).T
-    apart = ((looks - carries).abs() >= 0.5).sum().item()
-    title = "Looking and carrying agree everywhere"
-    if apart:
-        where = f"{apart} outlined cells" if apart > 1 else "the outlined cell"
-        title = f"Looking is not yet carrying: the two disagree in {where}"
-    figure = utils.relation_matrices(
-        looks, carries, [r.name for r in roles], names, title
-    )
+    figure = utils.relation_matrices(looks, carries, [r.name for r in roles], names)
     album.add("4-matrices", figure, "each head and each relation.")
-    print()
     tell(
         """What a head carries: the share of the way that the decision moves when this
         head alone gives its output from a sentence with one word swapped. Above 100%
@@ -337,7 +262,6 @@ def step_4(album, model, roles):
     )
     for role in roles:
         print(f"  {finding(role, names)}.")
-    print()
 
 
 # ------------------------------------------------------------------------- step 5
@@ -346,7 +270,8 @@ def step_4(album, model, roles):
 def step_5(album, model):
     heading(5, "How heads come to be")
     words = train.read(EXAMPLES[0][0])
-    marked, moments, captions = cells(words, train.RELATIONS), [], []
+    marked = [(r.row, r.source) for r in train.relations_of(words)]
+    moments, captions = [], []
 
     def watch(model, moment):
         moments.append(train.inspect_attention(model, words).weights.flatten(0, 1))
@@ -355,23 +280,22 @@ def step_5(album, model):
     settings = train.TrainConfig(steps=120, batch_size=64, eval_every=12)
     train.train(model.config, settings, watch)
     # Of each outlined cell, the head that came to look at it most.
-    found = [(row, at, int(moments[-1][:, row, at].argmax())) for row, at in marked]
-    heads, names = sorted({h for *_, h in found}) or [0], train.head_names(model.config)
+    heads = [int(moments[-1][:, row, at].argmax()) for row, at in marked] or [0]
+    shown, names = sorted(set(heads)), train.head_names(model.config)
     path = utils.film(
-        torch.stack(moments)[:, heads],
+        torch.stack(moments)[:, shown],
         words,
         captions,
         album.folder / "5-film.gif",
-        names=[names[head] for head in heads],
+        names=[names[head] for head in shown],
         mark=marked,
         title=" ".join(words[1:]),
     )
     album.tell(path, "heads come to look at the outlined cells.")
-    for row, at, head in found:
-        first, last = (m[head, row, at].item() for m in (moments[0], moments[-1]))
-        where = f'"{words[row]}" looks at "{words[at]}"'
-        print(f"  {names[head]}: {where}, first {first:.0%}, in the end {last:.0%}.")
-    print()
+    for head, (row, at) in zip(heads, marked):
+        first, last = (f"{m[head, row, at]:.0%}" for m in (moments[0], moments[-1]))
+        look = f'{names[head]}: "{words[row]}" looks at "{words[at]}"'
+        print(f"  {look}, first {first}, in the end {last}.")
 
 
 # ------------------------------------------------------------------------ the page
@@ -379,25 +303,17 @@ def step_5(album, model):
 
 def page_data(model, held_out, roles):
     """What the page carries: the model, the language, and what its heads do."""
-    config = model.config
-    blank = train.untrained(config)
-    shapes = [[name, list(t.shape)] for name, t in model.state_dict().items()]
+    blank = train.untrained(model.config)
     return {
-        "config": asdict(config),
-        "heads": train.head_names(config),
+        "config": asdict(model.config),
+        "heads": train.head_names(model.config),
         "vocabulary": train.VOCABULARY,
-        "kinds": {kind: list(words) for kind, words in train.KINDS.items()},
-        "shapes": shapes,
+        "kinds": train.KINDS,
+        "shapes": [[name, list(t.shape)] for name, t in model.state_dict().items()],
         "trained": {"weights": packed(model), "means": means(model, held_out)},
         "untrained": {**packed_small(blank), "means": means(blank, held_out)},
         "machine": machine(),
-        "roles": [
-            {
-                **{name: rounded(value, 4) for name, value in role._asdict().items()},
-                "shared": role.shared,
-            }
-            for role in roles
-        ],
+        "roles": [{**role._asdict(), "shared": role.shared} for role in roles],
         "examples": [
             {"text": text, "at": text.split().index(word) + 1, "word": other}
             for text, word, other in EXAMPLES
@@ -417,24 +333,23 @@ def packed_small(model):
     scales = [(t.abs().max().item() or 1.0) / 32767 for t in tensors]
     whole = torch.cat([(t / s).round() for t, s in zip(tensors, scales)])
     text = base64.b64encode(whole.numpy().astype("<i2").tobytes()).decode()
-    return {"weights": text, "scales": [float(f"{s:.8g}") for s in scales]}
+    return {"weights": text, "scales": scales}
 
 
 def means(model, held_out):
     """What a head gives that is switched off: [layer][head][feature]."""
-    return [
-        rounded(mean[0, :, 0].tolist(), 9)
-        for mean in train.mean_outputs(model, held_out)
-    ]
+    return [mean[0, :, 0].tolist() for mean in train.mean_outputs(model, held_out)]
 
 
-def rounded(value, digits):
-    """Numbers in lists, rounded; what is not a number is None."""
-    if isinstance(value, (list, tuple)):
-        return [rounded(item, digits) for item in value]
-    if isinstance(value, float):
-        return round(value, digits) if math.isfinite(value) else None
-    return value
+def rounded(data):
+    """Data for JSON, its numbers with nine digits; what is not a number is None."""
+    if isinstance(data, dict):
+        return {name: rounded(value) for name, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [rounded(item) for item in data]
+    if isinstance(data, float):
+        return float(f"{data:.9g}") if math.isfinite(data) else None
+    return data
 
 
 def machine():
@@ -456,7 +371,7 @@ def machine():
             words = {}
             for option in train.options(state).values():
                 rest = (
-                    place("chances", float(f"{option.chance:.12g}")),
+                    place("chances", float(f"{option.chance:.9g}")),
                     number(option.state),
                     place("roles", option.role),
                     place("settled", option.settled),
@@ -473,32 +388,25 @@ def machine():
     return {"start": start, **{name: list(items) for name, items in lists.items()}}
 
 
-def write_page(model, held_out, path, roles=None):
-    """Write the page for a model: the template with the JSON block, found by its id,
-    replaced. Raises Mistake where the template has none, OSError where path can't be
-    written."""
-    roles = roles or train.measure(model, held_out)
-    block = json.dumps(page_data(model, held_out, roles), separators=(",", ":"))
-    block = block.replace("</", "<\\/")
-    page, count = re.subn(
-        r'(<script type="application/json" id="toy-gpt">).*?(</script>)',
-        lambda found: found[1] + block + found[2],
-        TEMPLATE.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
-    if count != 1:
+def write_page(model, held_out, roles, path):
+    """Write the page for a model: the template, its JSON block replaced. Raises Mistake
+    where the template has none, OSError where path can't be written."""
+    data = rounded(page_data(model, held_out, roles))
+    block = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    opening = '<script type="application/json" id="toy-gpt">'
+    before, _, rest = TEMPLATE.read_text(encoding="utf-8").partition(opening)
+    _, closing, after = rest.partition("</script>")
+    if not closing:
         raise train.Mistake(f"{TEMPLATE} has no place for the model's data")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    train.write(path, page.encode())
+    train.write(path, (before + opening + block + closing + after).encode())
 
 
 def open_page(path):
-    """Open a page in the browser, or say how."""
-    try:
-        opened = webbrowser.open(Path(path).resolve().as_uri())
-    except webbrowser.Error:
-        opened = False
-    print(f"{path} opens in your browser." if opened else f"Open {path} in a browser.")
+    """Open a page in the browser, and say so: where there is none, the reader can."""
+    with suppress(webbrowser.Error):
+        webbrowser.open(path.resolve().as_uri())
+    print(f"Look at {path} in your browser.")
 
 
 def main():
@@ -511,7 +419,7 @@ def main():
     parser.add_argument("--explore", action="store_true", help="open the page, only")
     flags = parser.parse_args()
     model, held_out = train.load(flags.checkpoint)
-    page = os.path.join(flags.folder, "explorer.html")
+    page = Path(flags.folder) / "explorer.html"
     roles = train.measure(model, held_out)
     if not flags.explore:
         album = Album(flags.folder, flags.format)
@@ -522,7 +430,7 @@ def main():
         step_5(album, model)
         if flags.show:
             album.show()
-    write_page(model, held_out, page, roles)
+    write_page(model, held_out, roles, page)
     print(f"{page}: the model alive; it opens by a double click.")
     if flags.explore:
         open_page(page)

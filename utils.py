@@ -70,8 +70,7 @@ def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
     rows = row_labels(words) if rows is None else rows
     if ax is None:
         ax = new_figure(0.45 * T + 1.6, 0.45 * T + 1.1).subplots()
-    future = np.triu(np.ones((T, T), dtype=bool), 1) & (weights == 0)
-    paint(ax, weights, future)
+    paint(ax, weights, future(weights))
     ax.set_aspect("equal")
     ax.set_xticks(np.arange(T) + 0.5, words)
     ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
@@ -161,12 +160,58 @@ def matrix(values, *, ax, title, caption="", blank=None, labels=None, limits=Non
     literal(ax)
 
 
+STAGES = (  # of one head: the name of a matrix, its title, and what it says
+    ("q", "query", "What each word looks for."),
+    ("k", "key", "What it can be found by."),
+    ("scores", "scores: q kᵀ / √d_k", "How well the two match."),
+    ("weights", "weights: softmax", "Each row is shared out: it sums to 1."),
+    ("v", "value", "What each word hands over."),
+    ("output", "output: weights × value", "What the head passes on."),
+)
+
+
 @own_style()
-def relation_matrices(looks, carries, relations, heads, title):
+def head_matrices(matrices, title, words=(), last="…"):
+    """Draw the six matrices of one head and return the figure.
+
+    matrices: {name of STAGES: (T, columns)}; scores of -inf are the masked future
+    words:    T names of the rows, and of the columns of scores and weights
+    last:     the word that comes after them
+    """
+    figure, masked = new_figure(WIDTH, 6.8), np.isinf(np.asarray(matrices["scores"]))
+    for ax, (name, stage, caption) in zip(figure.subplots(2, 3).flat, STAGES):
+        values, square = np.asarray(matrices[name]), name in ("scores", "weights")
+        labels, blank = None, masked if square else None
+        if words:
+            features = range(1, values.shape[1] + 1)
+            columns = words if square else [i if i % 4 == 0 else "" for i in features]
+            labels = words if name in "kv" else row_labels(words, last), columns
+        matrix(values, ax=ax, title=stage, caption=caption, blank=blank, labels=labels)
+    heading(figure, title)
+    return figure
+
+
+@own_style()
+def side_by_side(maps, titles, captions, title):
+    """Draw attention maps of many words beside each other and return the figure.
+
+    maps: (T, T) each, on one scale that ends at 0.5; titles, captions: one for each.
+    """
+    figure = new_figure(WIDTH, 4.4)
+    axes = figure.subplots(1, len(maps), squeeze=False)[0]
+    for ax, weights, name, caption in zip(axes, maps, titles, captions):
+        shown = {"title": name, "caption": caption, "blank": future(weights)}
+        matrix(weights, ax=ax, limits=(0, 0.5), **shown)
+    heading(figure, title)
+    return figure
+
+
+@own_style()
+def relation_matrices(looks, carries, relations, heads):
     """Draw where heads look beside what they carry; return the figure.
 
     looks, carries: (n_head, n_relation), shares from 0 to 1; nan is drawn as blank.
-    Cells where the two differ by a half or more are outlined.
+    Cells where the two differ by a half or more are outlined, and counted in the title.
     """
     both = [np.asarray(values, dtype=float) for values in (looks, carries)]
     for values in both:
@@ -186,7 +231,9 @@ def relation_matrices(looks, carries, relations, heads, title):
         outline(ax, apart)
         literal(ax)
     scale(figure, axes, "share of the cases, of the decision")
-    heading(figure, title)
+    where = f"{len(apart)} outlined cells" if len(apart) > 1 else "the outlined cell"
+    told = f"Looking is not yet carrying: the two disagree in {where}"
+    heading(figure, told if len(apart) else "Looking and carrying agree everywhere")
     return figure
 
 
@@ -210,9 +257,7 @@ def film(moments, words, captions, path, *, names, mark, title):
     for weights, caption in zip(moments, captions):
         heading(figure, f"{title}\n{caption}")
         for ax, panel in zip(figure.axes, weights):
-            panel = np.asarray(panel, dtype=float)
-            future = np.triu(np.ones(panel.shape, dtype=bool), 1) & (panel == 0)
-            ax.collections[0].set_array(np.ma.array(panel, mask=future))
+            ax.collections[0].set_array(np.ma.array(panel, mask=future(panel)))
         figure.canvas.draw()
         frames.append(Image.fromarray(np.array(figure.canvas.buffer_rgba())))
     times = [*[600] * (len(frames) - 1), 3000]  # milliseconds
@@ -240,6 +285,12 @@ def new_figure(width, height):
     figure = Picture(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def future(weights):
+    """The cells above the diagonal, unless an edited mask has put weight on them."""
+    weights = np.asarray(weights)
+    return np.triu(np.ones(weights.shape, dtype=bool), 1) & (weights == 0)
 
 
 def paint(ax, values, blank, limits=(0, 1), cmap=CMAP, numbers=None):

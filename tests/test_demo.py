@@ -56,8 +56,8 @@ def test_a_head_by_hand_is_the_model_s(default):
     outputs = default[0].head_outputs(train.as_ids(words))[0][0]
     for head in range(default[0].config.n_head):
         steps = demo.by_hand(default[0], words, head)
-        torch.testing.assert_close(steps["weights"], weights[head], atol=1e-5, rtol=0)
-        torch.testing.assert_close(steps["output"], outputs[head], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(steps.weights, weights[head], atol=1e-5, rtol=0)
+        torch.testing.assert_close(steps.output, outputs[head], atol=1e-5, rtol=1e-4)
 
 
 def test_the_five_lines_that_are_printed_are_those_that_run(tmp_path, capsys):
@@ -67,8 +67,7 @@ def test_the_five_lines_that_are_printed_are_those_that_run(tmp_path, capsys):
     lines = [line.strip() for line in lines if line.startswith("    ")]
     assert len(lines) == 5
     x, weights = torch.randn(4, 16), torch.randn(3, 16, 8)
-    maps = [lambda x, w=w: x @ w for w in weights]
-    scope = dict(zip(("query", "key", "value"), maps))
+    scope = dict(zip(("w_q", "w_k", "w_v"), weights))
     scope |= {"math": math, "causal_mask": demo.causal_mask, "x": x}
     exec("\n".join(lines), scope)  # noqa: S102 (what the reader is told to run)
     q, k, v = x @ weights
@@ -93,8 +92,7 @@ def test_a_title_speaks_of_a_relation_that_its_picture_shows(default):
     model, held_out = default
     roles, names = train.measure(model, held_out), train.head_names(model.config)
     for relations in (train.RELATIONS, train.SYNTACTIC, train.SEMANTIC):
-        words = demo.best_example(relations)
         some = [role for role in roles if role.name in relations]
+        words = demo.best_example(some)
         present = [r.name for r in train.relations_of(words)]
         assert any(name in demo.headline(some, words, names) for name in present)
-    assert demo.headline([], words, names)  # a language without relations

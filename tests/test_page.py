@@ -43,7 +43,7 @@ def browser():
 def file(default, tmp_path_factory):
     """The page of the default model, as the address of a file."""
     path = tmp_path_factory.mktemp("page") / "explorer.html"
-    attention_demo.write_page(*default, path)
+    attention_demo.write_page(*default, train.measure(*default), path)
     return path.as_uri()
 
 
@@ -148,7 +148,8 @@ def test_a_deeper_model_too(browser, tmp_path):
             block.attention.key.weight *= 20
     path = tmp_path / "deep.html"
     held_out = train.HeldOut(config.block_size, count=100)
-    attention_demo.write_page(model, held_out, path)
+    roles = train.measure(model, held_out)
+    attention_demo.write_page(model, held_out, roles, path)
     page = Page(browser, path.as_uri())
     assert compare(page, model, 40) < 1e-5
     assert len(page.all("#cards .head")) == 24

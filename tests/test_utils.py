@@ -85,9 +85,9 @@ def test_what_cannot_be_drawn_or_written_is_said(tmp_path):
 
 
 def test_the_matrices_mark_where_looking_is_not_carrying():
-    figure = utils.relation_matrices(
-        [[1, 0]], [[0, -0.001]], ["a → b", "c → d"], ["H"], "x"
-    )
+    relations = ["a → b", "c → d"]
+    figure = utils.relation_matrices([[1, 0]], [[0, -0.001]], relations, ["H"])
+    assert "disagree in the outlined cell" in figure._suptitle.get_text()
     assert [len(ax.patches) for ax in figure.axes[:2]] == [1, 1]
     assert "-0.00" not in texts(figure) and "0.00" in texts(figure)
 
@@ -114,7 +114,7 @@ def test_the_titles_of_one_head_do_not_run_into_the_finding():
 
 def test_numbers_are_readable_on_every_colour():
     values = np.linspace(0, 1, 6)[None]
-    figure = utils.relation_matrices(values, values, list("abcdef"), ["H"], "x")
+    figure = utils.relation_matrices(values, values, list("abcdef"), ["H"])
     ax = figure.axes[0]
     inks = [text.get_color() for text in ax.texts]
     assert inks[0] == "k" and inks[-1] == "w"
