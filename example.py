@@ -102,7 +102,7 @@ def show_swap(model, words, swap, main=None):
         print(f"  {old}: {percent(expect(model, words))}")
         print(f"  {new}: {percent(expect(model, swapped))}")
         return
-    clean, other, patched = (t.tolist() for t in train.swap_each_head(model, [pair]))
+    clean, other, patched = (t.tolist() for t in train.patch_each_head(model, [pair]))
     way = clean[0] - other[0]
     if not math.isfinite(way) or abs(way) < 1e-4:
         print(

@@ -22,13 +22,11 @@ import math
 import os
 import random
 import tempfile
-from bisect import bisect
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from itertools import accumulate
-from statistics import mode
+from statistics import fmean, mode
 from typing import NamedTuple
 
 import torch
@@ -168,9 +166,9 @@ def any_of(lists):
     return mix(*((1 / len(lists), options) for options in lists))
 
 
-def form(verb, number):
-    """The verb for one (number 0) or for several (number 1)."""
-    return PLURAL_VERB[verb] if number else verb
+def numbers(s):
+    """The subject's: both where nothing has told it."""
+    return (0, 1) if s.number is None else (s.number,)
 
 
 def sentence(s):
@@ -209,14 +207,14 @@ def noun(s):
     settled = ("determiner → noun",) if s.cue else ()
     marked, unmarked = [], []
     for animal in ANIMALS:
-        for number in (0, 1) if s.number is None else (s.number,):
+        after = s._replace(rule=after_noun, animal=animal)
+        for number in numbers(s):
             # `this cat` says twice that it is one: then neither word is the cue.
-            cue = "" if s.cue else "subject"
-            state = State(after_noun, number, cue, animal, s.verb)
-            marked.append(each([animal[number]], state, "subject", settled))
+            told = after._replace(number=number, cue="" if s.cue else "subject")
+            marked.append(each([animal[number]], told, "subject", settled))
     for animal in UNMARKED:
-        state = State(after_noun, s.number, s.cue, animal, s.verb)
-        unmarked.append(each([animal.singular], state, "subject", settled))
+        after = s._replace(rule=after_noun, animal=animal)
+        unmarked.append(each([animal.singular], after, "subject", settled))
     return mix((0.75, any_of(marked)), (0.25, any_of(unmarked)))
 
 
@@ -239,12 +237,9 @@ def second(s):
 
 def second_phrase(s):
     """(brown) dogs, or near them (sleepy) dogs"""
+    described = COLOURS if s.link != "near" else COLOURS + tuple(ADJECTIVES)
     s = s._replace(rule=second_noun)
-    coloured = each(COLOURS, s)
-    if s.link != "near":
-        return mix((0.2, coloured), (0.8, second_noun(s)))
-    described = mix((0.4, coloured), (0.6, each(tuple(ADJECTIVES), s)))
-    return mix((0.25, described), (0.75, second_noun(s)))
+    return mix((0.22, each(described, s)), (0.78, second_noun(s)))
 
 
 def second_noun(s):
@@ -282,19 +277,20 @@ def verb(s):
 
 def say_verb(s, verb):
     """The verb for one or for several; where nothing tells the number, for either."""
-    cues = (f"{s.cue} → verb",) if s.cue else ()
-    if s.verb:
-        cues += ("adjective → noun",)
-    one_cue = "" if s.verb else "verb"  # with an adjective, that tells the object too
-    animal = s.animal if verb in ("eats", "seeks") else None
-    options = []
-    for number in (0, 1) if s.number is None else (s.number,):
-        told = number if verb == "is" else None
-        state = State(
-            AFTER_VERB.get(verb, article), told, one_cue, animal, verb, s.link
-        )
-        options.append(each([form(verb, number)], state, "verb", cues))
-    return any_of(options)
+    settled = (f"{s.cue} → verb",) if s.cue else ()
+    cue = "verb"
+    if s.verb:  # the adjective has told the verb: then it tells the object too
+        settled, cue = (*settled, "adjective → noun"), ""
+    after = s._replace(rule=AFTER_VERB.get(verb, article), cue=cue, verb=verb)
+    if verb not in ("eats", "seeks"):
+        after = after._replace(animal=None)
+    forms = verb, PLURAL_VERB[verb]
+    return any_of(
+        [
+            each([forms[number]], after._replace(number=number), "verb", settled)
+            for number in numbers(s)
+        ]
+    )
 
 
 def full_stop(s):
@@ -325,52 +321,45 @@ def thing(s):
 def thing_itself(s):
     """What the verb and, where it eats or seeks, the animal ask for."""
     settled = ("verb → object",) if s.cue else ()
+
+    def say(words):
+        return each(words, State(full_stop), "", settled)
+
     if s.animal:
         settled += ("subject → object",)
-        words = s.animal.foods if s.verb == "eats" else s.animal.homes
-        return each(words, State(full_stop), "", settled)
+        return say(s.animal.foods if s.verb == "eats" else s.animal.homes)
     if s.verb == "drinks":
-        return each(DRINKS, State(full_stop), "", settled)
+        return say(DRINKS)
     things = PREY if s.verb == "chases" else SIGHTS
-    return mix(
-        (0.7, each(things, State(full_stop), "", settled)),
-        (0.3, each(ANY_ANIMAL, State(full_stop), "", settled)),
-    )
+    return mix((0.7, say(things)), (0.3, say(ANY_ANIMAL)))
 
 
 # ----------------------------------------------------- the language: what follows from it
 
 
-def merge(options):
-    """Options that say the same and remember the same, as one."""
-    chances = {}
-    for option in options:
-        rest = option[1:]
-        chances[rest] = chances.get(rest, 0.0) + option.chance
-    return [Option(chance, *rest) for rest, chance in chances.items()]
-
-
 @cache
 def options(state):
-    """What may be said in a state: a dict from word to Option.
+    """What may be said in a state: a dict from word to Option, likeliest first.
 
     Raises Mistake where a rule's chances don't sum to 1, where it has no options, says
-    a word twice, or one that the vocabulary lacks.
+    a word twice and remembers different things, or one that the vocabulary lacks.
     """
-    told = merge(state.rule(state))
-    by_word = {option.word: option for option in told}
-    total = sum(option.chance for option in told)
-    rule = f"the rule {state.rule.__name__} in train.py"
-    if not told:
-        raise Mistake(f"{rule} has no options")
-    if abs(total - 1) > 1e-9 or min(option.chance for option in told) <= 0:
-        raise Mistake(f"{rule}: its chances sum to {total:.3g}, or one is not above 0")
-    if len(by_word) < len(told):
-        twice = [o.word for o in told if by_word[o.word] is not o]
-        raise Mistake(f'{rule} says "{twice[0]}" twice, and remembers different things')
-    if unnamed := [word for word in by_word if word not in IDS]:
-        raise Mistake(f'{rule} says "{unnamed[0]}", which is not in VOCABULARY')
-    return by_word
+    rule, told = f"the rule {state.rule.__name__} in train.py", {}
+    for option in state.rule(state):
+        known = told.setdefault(option.word, option._replace(chance=0.0))
+        if known[2:] != option[2:]:
+            raise Mistake(f'{rule} says "{option.word}" twice, and is not clear then')
+        if option.word not in IDS:
+            raise Mistake(f'{rule} says "{option.word}", which is not in VOCABULARY')
+        if option.chance <= 0:
+            raise Mistake(
+                f'{rule} says "{option.word}" with the chance {option.chance}'
+            )
+        told[option.word] = option._replace(chance=known.chance + option.chance)
+    total = sum(option.chance for option in told.values())
+    if abs(total - 1) > 1e-9:
+        raise Mistake(f"{rule} has chances that sum to {total:.3g}, not 1")
+    return dict(sorted(told.items(), key=lambda item: -item[1].chance))
 
 
 START = State(sentence)
@@ -398,8 +387,7 @@ def next_words(words):
     taken, state = follow(words)
     if len(taken) < len(words) - 1 or state is None:
         return {}
-    ranked = sorted(options(state).values(), key=lambda option: -option.chance)
-    return {option.word: option.chance for option in ranked}
+    return {word: option.chance for word, option in options(state).items()}
 
 
 def in_language(words):
@@ -451,24 +439,19 @@ def say(point):
     within the one that has the point. So each sentence has a stretch of the line as long
     as it is likely (arithmetic coding, read backwards).
     """
-    words, state, length = [BEGIN], START, 1.0
+    words, state, log_prob = [BEGIN], START, 0.0
     while state is not None:
-        ends, taken = cuts(state)
-        i = min(bisect(ends, point), len(taken) - 1)
-        point = (point - (ends[i] - taken[i].chance)) / taken[i].chance
-        length *= taken[i].chance
-        words.append(taken[i].word)
-        state = taken[i].state
+        for option in options(state).values():
+            if point < option.chance:
+                break
+            point -= option.chance
+        point /= option.chance
+        log_prob += math.log(option.chance)
+        words.append(option.word)
+        state = option.state
         if len(words) > 100:
             raise Mistake("the rules in train.py say sentences of more than 100 words")
-    return Sentence(tuple(words), math.log(length))
-
-
-@cache
-def cuts(state):
-    """Where each option of a state ends on the line, and the options."""
-    taken = list(options(state).values())
-    return list(accumulate(option.chance for option in taken)), taken
+    return Sentence(tuple(words), log_prob)
 
 
 def sample(count, seed):
@@ -490,24 +473,24 @@ def spread(count, seed):
 
 
 def entropy():
-    """The loss that no model can beat, in nats a word, exactly: the surprise of a whole
-    sentence by the mean number of its words, both summed over the states by how often
-    a sentence passes through them. Raises Mistake where a sentence never ends.
-    """
-    surprise, length, visits = 0.0, 0.0, {START: 1.0}
-    for _ in range(100):
-        after = {}
-        for state, often in visits.items():
-            length += often
-            for option in options(state).values():
-                surprise -= often * option.chance * math.log(option.chance)
-                if option.state is not None:
-                    ways = after.get(option.state, 0.0) + often * option.chance
-                    after[option.state] = ways
-        visits = after
-        if not visits:
-            return surprise / length
-    raise Mistake("the rules in train.py say sentences of more than 100 words")
+    """The loss that no model can beat, in nats a word, exactly: the mean surprise of a
+    whole sentence by the mean number of its words. Raises Mistake where none ends."""
+    try:
+        surprise, length = to_come(START)
+    except RecursionError:
+        raise Mistake("the rules in train.py say sentences of more than 100 words") from None
+    return surprise / length
+
+
+@cache
+def to_come(state):
+    """The surprise, in nats, and the number of words from a state on, on average."""
+    surprise = length = 0.0
+    for option in options(state).values():
+        rest = to_come(option.state) if option.state else (0.0, 0.0)
+        surprise += option.chance * (rest[0] - math.log(option.chance))
+        length += option.chance * (rest[1] + 1)
+    return surprise, length
 
 
 # -------------------------------------------------------------- from text to tensors
@@ -689,19 +672,20 @@ class Moment(NamedTuple):
     """What training looks like at an evaluation."""
 
     step: int
-    held_out: float  # the loss on fresh sentences, in nats a word
+    loss: float  # on fresh sentences, in nats a word
     floor: float  # of the same sentences
 
     @property
     def above(self):
-        """How far the held-out loss is above the floor, in percent."""
-        return 100 * (self.held_out / self.floor - 1)
+        """How far the loss is above the floor, in percent."""
+        return 100 * (self.loss / self.floor - 1)
 
     @property
     def against_floor(self):
-        """The same in words: below the floor is only who sees the next word."""
-        side = "above" if self.above >= 0 else "BELOW"
-        return f"{abs(self.above):.2f}% {side} the floor"
+        """The same in words: far below the floor is only who sees the next word."""
+        if self.above < -0.1:
+            return f"{-self.above:.2f}% BELOW the floor: causal_mask shows the future"
+        return f"{max(0, self.above):.2f}% above the floor"
 
 
 def optimizers(model, settings):
@@ -727,7 +711,7 @@ def optimizers(model, settings):
     taken = {id(p) for group in groups for p in group["params"]}
     rest = [p for p in model.parameters() if id(p) not in taken]
     made = (
-        torch.optim.Muon(groups, lr=rate, weight_decay=0.0),
+        torch.optim.Muon(groups, lr=rate, weight_decay=0.0, momentum=0.9),
         torch.optim.AdamW(rest, lr=rate / 2, betas=(0.9, 0.95), weight_decay=0.0),
     )
 
@@ -876,20 +860,17 @@ def decision(logits, own, other):
 
 
 @torch.no_grad()
-def swap_each_head(model, pairs, instead=None):
+def patch_each_head(model, pairs, means=None):
     """Activation patching on minimal pairs, for all pairs at once.
 
     Each head in turn gives its output on the swapped sentence, all others stay (Vig et
-    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). instead: other outputs to
-    give, such as `mean_outputs`. Returns the decision in nats with no head patched (n,),
-    on the swapped sentence (n,), and with each head patched (heads, n).
+    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). Returns the decision, in
+    nats, on the sentence (n,), on the swapped one (n,), and with each head patched
+    (heads, n). With `means`, of `mean_outputs`, also with each head switched off.
     """
-    config, device = model.config, model.token.weight.device
-    ids, others = (  # (n, T)
-        prefixes(words, config.block_size).to(device)
-        for words in ([p.words for p in pairs], [p.swapped for p in pairs])
-    )
-    n = torch.arange(len(pairs))
+    config, n = model.config, torch.arange(len(pairs))
+    ids = prefixes([pair.words for pair in pairs], config.block_size)  # (n, T)
+    others = prefixes([pair.swapped for pair in pairs], config.block_size)
     row = torch.tensor([len(pair.words) - 1 for pair in pairs])  # (n,)
     sides = torch.zeros(2, len(pairs), config.vocab_size, dtype=torch.bool)
     for i, pair in enumerate(pairs):
@@ -897,16 +878,18 @@ def swap_each_head(model, pairs, instead=None):
             side[i, [IDS[word] for word in words]] = True
 
     def decided(ids):
-        return decision(model(ids)[0][n, row].cpu(), *sides)
+        return decision(model(ids)[0][n, row], *sides)
 
-    with looking(model):
-        given = instead or model.head_outputs(others)  # (n, n_head, T, head_size)
-        patched = []
+    def one_by_one(given):  # for each layer (n, n_head, T, head_size)
         for layer in range(config.n_layer):
             for head in range(config.n_head):
                 with model.patch_heads({(layer, head): given[layer][:, head]}):
-                    patched.append(decided(ids))
-        return decided(ids), decided(others), torch.stack(patched)
+                    yield decided(ids)
+
+    with looking(model):
+        ways = [model.head_outputs(others)] + ([means] if means else [])
+        patched = [torch.stack(list(one_by_one(given))) for given in ways]
+        return decided(ids), decided(others), *patched
 
 
 def mean_outputs(model, held_out):
@@ -914,9 +897,7 @@ def mean_outputs(model, held_out):
     layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
     words = held_out.targets != PADDING  # (N, T)
     outputs = model.head_outputs(held_out.ids)  # (N, n_head, T, head_size)
-    return [
-        o.transpose(1, 2)[words.to(o.device)].mean(0)[None, :, None] for o in outputs
-    ]
+    return [o.transpose(1, 2)[words].mean(0)[None, :, None] for o in outputs]
 
 
 class Role(NamedTuple):
@@ -958,7 +939,7 @@ def looks_of(model, pairs):
     maps = torch.cat(model.attention_maps(ids), dim=1)  # (n, heads, T, T)
     n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
     source = torch.tensor([pair.source for pair in pairs])
-    return (maps[n, :, row].argmax(-1) == source[:, None]).T.float().cpu()
+    return (maps[n, :, row].argmax(-1) == source[:, None]).T.float()
 
 
 def measure(model, held_out):
@@ -973,35 +954,35 @@ def measure(model, held_out):
     return [role_of(name, found, model, blank, means) for name, found in pairs.items()]
 
 
-def carried(clean, other, patched):
-    """The share of the way from clean to other: a ratio of means; nan for no way."""
-    way = (clean - other).mean()
-    if abs(way) < 1e-4:
-        return [math.nan] * len(patched)
-    return ((clean - patched).mean(-1) / way).tolist()
+def share_of(way, moved):
+    """How far each head moves the decision, (heads, n), as a share of the whole way,
+    (n,): a ratio of means; nan where there is no way."""
+    if abs(way.mean()) < 1e-4:
+        return [math.nan] * len(moved)
+    return (moved.mean(-1) / way.mean()).tolist()
 
 
 def role_of(name, pairs, model, blank, means):
     """One relation's Role: what is chosen is chosen on every other pair, and scored on
     the rest. blank: the untrained model. means: of `mean_outputs`."""
-    choosing, scoring = pairs[0::2], pairs[1::2]
-    shares = torch.tensor(carried(*swap_each_head(model, choosing)))
-    best_blank = looks_of(blank, choosing).mean(1).argmax()
-    offset = mode(len(pair.words) - 1 - pair.source for pair in choosing)
-    clean, other, patched = swap_each_head(model, scoring)
-    *_, removed = swap_each_head(model, scoring, means)
-    offsets = [len(pair.words) - 1 - pair.source for pair in scoring]
+    first, rest = slice(0, None, 2), slice(1, None, 2)
+    clean, other, swapped, removed = patch_each_head(model, pairs, means)
+    way, moved = clean - other, clean - swapped
+    shares = torch.tensor(share_of(way[first], moved[:, first]))
+    looks, blanks = looks_of(model, pairs), looks_of(blank, pairs)  # (heads, n)
+    offsets = [len(pair.words) - 1 - pair.source for pair in pairs]
+    flips = (clean > 0) & (swapped < 0)
     return Role(
         name=name,
-        count=len(scoring),
+        count=len(pairs[rest]),
         head=shares.nan_to_num(-1).argmax().item(),
-        looks=looks_of(model, scoring).mean(1).tolist(),
-        carries=carried(clean, other, patched),
-        flips=((clean > 0) & (patched < 0)).float().mean(1).tolist(),
-        removal=carried(clean, torch.zeros_like(clean), removed),
-        right=((clean > 0) & (other < 0)).float().mean().item(),
-        offset_looks=offsets.count(offset) / len(offsets),
-        untrained_looks=looks_of(blank, scoring)[best_blank].mean().item(),
+        looks=looks[:, rest].mean(1).tolist(),
+        carries=share_of(way[rest], moved[:, rest]),
+        flips=flips[:, rest].float().mean(1).tolist(),
+        removal=share_of(clean[rest], (clean - removed)[:, rest]),
+        right=((clean > 0) & (other < 0))[rest].float().mean().item(),
+        offset_looks=fmean(o == mode(offsets[first]) for o in offsets[rest]),
+        untrained_looks=blanks[blanks[:, first].mean(1).argmax(), rest].mean().item(),
     )
 
 
@@ -1217,8 +1198,7 @@ class Progress:
 
     def __call__(self, model, moment):
         line = (
-            f"step {moment.step:>5}   loss on fresh sentences {moment.held_out:.3f}   "
-            f"{moment.against_floor}"
+            f"step {moment.step:>5}   loss {moment.loss:.3f}   {moment.against_floor}"
         )
         print(line, end="\r" if self.live else "\n", file=sys.stderr, flush=True)
 
@@ -1324,63 +1304,44 @@ def main():
     )
     flags = parser.parse_args()
     config, settings = from_flags(GPTConfig, flags), from_flags(TrainConfig, flags)
-    out = flags.out
-    if out is None:
-        out = CHECKPOINT if config == default_config() else own_name(config)
+    out = own_name(config) if flags.out is None else flags.out
     check_target(out)
     with Progress() as progress:
         model, held_out = train(config, settings, progress)
     save_checkpoint(out, model, held_out)
 
     loss, floor = loss_and_floor(model)
+    against_floor = Moment(settings.steps, loss, floor).against_floor
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
-Loss on fresh sentences: {loss:.4f} (nats a word: the mean of -log p(next word)).
-{against_floor(loss, floor)}
+Loss on fresh sentences: {loss:.4f} nats a word (the mean of -log p(next word)).
+No model can beat {floor:.4f}, the floor, without seeing the next word.
+This one is {against_floor}.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
 Now look inside: python example.py{"" if out == CHECKPOINT else f" --checkpoint {out}"}""")
 
 
 def own_name(config):
-    """A file name for a model that is not the default one: n_head-2.pt"""
-    default = default_config()
-    changed = [f.name for f in fields(config) if f.name != "debug"]
-    changed = [n for n in changed if getattr(config, n) != getattr(default, n)]
-    return (
-        "-".join(f"{n}-{getattr(config, n)}" for n in changed) + ".pt"
-        if changed
-        else CHECKPOINT
-    )
-
-
-def against_floor(loss, floor):
-    """How the loss compares with the floor; below it, why."""
-    if loss < 0.999 * floor:
-        return (
-            f"That is below {floor:.4f}, what the language itself has on them, which no "
-            "model can beat without seeing the next word: look at causal_mask in model.py."
-        )
-    return (
-        f"No model can beat {floor:.4f}, what the language itself has on them: it is "
-        f"{100 * max(0, loss / floor - 1):.2f}% above that floor."
-    )
+    """checkpoint.pt for the default model, for another such as n_head-2.pt."""
+    default, own = asdict(default_config()), asdict(config)
+    changed = [f"{n}-{own[n]}" for n in own if own[n] != default[n] and n != "debug"]
+    return "-".join(changed) + ".pt" if changed else CHECKPOINT
 
 
 def check_target(path):
     """Raise Mistake now, and not after the training, where path can't be written."""
-    try:
-        os.stat(path or ".")
-        if not os.path.isfile(path):
-            what = "a folder" if os.path.isdir(path or ".") else "a device"
-            raise Mistake(f'"{path}" is {what}: --out must name a file')
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise Mistake(f"can't write {path}: {error.strerror}") from None
     folder = os.path.dirname(os.path.abspath(path))
-    if not (os.path.isdir(folder) and os.access(folder, os.W_OK)):
-        raise Mistake(f"can't write into {folder}: choose another place with --out")
+    try:
+        if not path or (os.path.exists(path) and not os.path.isfile(path)):
+            raise OSError(0, "it is a folder or a device")
+        with suppress(FileNotFoundError):
+            os.stat(path)  # a name that can't be
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        told = one_line(path, 60)
+        raise Mistake(f'--out "{told}": can\'t write there, {error.strerror}') from None
 
 
 if __name__ == "__main__":

@@ -242,7 +242,8 @@ def test_a_swap_says_which_head_carries_what_python_says(page, default):
     assert "All heads together: 100%" in swap
     words = train.read("the cat near the dogs")
     pair = train.Pair(tuple(words), ("<s>", "the", "cats", *words[3:]), 2)
-    shares = train.carried(*train.swap_each_head(model, [pair]))
+    clean, other, patched = train.patch_each_head(model, [pair])
+    shares = train.share_of(clean - other, clean - patched)
     bars = [bar.text for bar in page.all(".carry button span:last-child")]
     for bar, share in zip(bars, shares, strict=True):
         told = float(bar.rstrip("%").replace("−", "-"))

@@ -86,9 +86,16 @@ def test_a_row_that_sees_nothing_is_said(monkeypatch):
         train.train(GPTConfig(), QUICK)
 
 
-def test_a_loss_below_the_floor_is_said():
-    assert "causal_mask" in train.against_floor(0.5, 1.5)
-    assert "above that floor" in train.against_floor(1.6, 1.5)
+@pytest.mark.parametrize(
+    ("loss", "said"),
+    [
+        (0.5, "66.67% BELOW the floor: causal_mask"),
+        (1.515, "1.00% above"),
+        (1.4999, "0.00%"),
+    ],
+)
+def test_a_loss_is_told_against_the_floor(loss, said):
+    assert train.Moment(0, loss, 1.5).against_floor.startswith(said)
 
 
 # ----------------------------------------------------------------------------- proof
