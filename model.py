@@ -1,13 +1,9 @@
 """A GPT on one page: the architecture of GPT-2, small enough to be read aloud.
 
-Read it from top to bottom: the configuration, the attention formula, the heads, the
-block, the model. `train.py` teaches this model a language; `example.py` and
-`attention_demo.py` look inside it. Run it as it is to watch the shapes go by:
-
-    python model.py
-
-Shapes are written with B (sequences in a batch), T (tokens in a sequence), n_embd
-(features of a token) and head_size = n_embd // n_head.
+The configuration, the attention formula, the heads, the block, the model. `train.py`
+teaches it a language; `example.py` and `attention_demo.py` look inside. Run it as it is,
+`python model.py`, to watch the shapes go by: B sequences in a batch, T tokens in each,
+n_embd features of a token, of which each head has head_size = n_embd // n_head.
 
 References: Vaswani et al. 2017, "Attention Is All You Need"; Radford et al. 2019,
 "Language Models are Unsupervised Multitask Learners" (GPT-2: layer normalisation
@@ -19,6 +15,7 @@ Mediation Analysis" (patching single heads).
 import math
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 import torch
 from torch import nn
@@ -45,23 +42,24 @@ class GPTConfig:
     debug: bool = setting(False, "show shapes and maps of each pass in eval mode")
 
     def __post_init__(self):
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if f.type is int and (type(value) is not int or value < 1):
-                self._refuse(f.name, "a whole number, 1 or more")
-        if type(self.dropout) not in (int, float) or not 0 <= self.dropout < 1:
-            self._refuse("dropout", "a number from 0 up to, not including, 1")
-        if type(self.debug) is not bool:
-            self._refuse("debug", "True or False")
-        if self.n_embd % self.n_head:
-            below = self.n_embd // self.n_head * self.n_head
-            near = " or ".join(str(n) for n in (below, below + self.n_head) if n)
-            self._refuse(
-                "n_embd", f"a multiple of n_head={self.n_head}, such as {near}"
-            )
+        def check(name, holds, wanted):
+            if not holds:
+                value = getattr(self, name)
+                raise ValueError(f"{name}={value!r}: it must be {wanted}")
 
-    def _refuse(self, name, wanted):
-        raise ValueError(f"{name}={getattr(self, name)!r}: it must be {wanted}")
+        for f in fields(self):
+            if f.type is int:
+                value = getattr(self, f.name)
+                whole = type(value) is int and value >= 1
+                check(f.name, whole, "a whole number, 1 or more")
+        rate = type(self.dropout) in (int, float) and 0 <= self.dropout < 1
+        check("dropout", rate, "a number from 0 up to, not including, 1")
+        check("debug", type(self.debug) is bool, "True or False")
+        missing = -self.n_embd % self.n_head
+        multiple = (
+            f"a multiple of n_head={self.n_head}, such as {self.n_embd + missing}"
+        )
+        check("n_embd", missing == 0, multiple)
 
 
 def causal_mask(T):
@@ -91,24 +89,23 @@ class CausalSelfAttention(nn.Module):
         self.query = nn.Linear(config.n_embd, config.n_embd)
         self.key = nn.Linear(config.n_embd, config.n_embd)
         self.value = nn.Linear(config.n_embd, config.n_embd)
-        self.project = nn.Linear(config.n_embd, config.n_embd)
-        self.dropout = nn.Dropout(config.dropout)
-        # They change nothing: places where a hook may see, or replace, what goes by.
+        # These two change nothing: a hook may see, or replace, what goes by.
         self.weights = nn.Identity()
         self.outputs = nn.Identity()
+        self.project = nn.Linear(config.n_embd, config.n_embd)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x):
         """x: (B, T, n_embd). Returns the same shape."""
-        q, k, v = (self.split(f(x)) for f in (self.query, self.key, self.value))
+        q, k, v = (
+            linear(x).unflatten(2, (self.n_head, -1)).transpose(1, 2)
+            for linear in (self.query, self.key, self.value)
+        )  # (B, n_head, T, head_size)
         output, weights = attention(q, k, v, causal_mask(x.size(1)).to(x.device))
         self.weights(weights)  # (B, n_head, T, T)
         output = self.outputs(output)  # (B, n_head, T, head_size)
         y = output.transpose(1, 2).flatten(2)  # (B, T, n_embd): the heads side by side
         return self.dropout(self.project(y))
-
-    def split(self, x):
-        """Head by head: (B, T, n_embd) to (B, n_head, T, head_size)."""
-        return x.unflatten(2, (self.n_head, -1)).transpose(1, 2)
 
 
 class Block(nn.Module):
@@ -165,18 +162,17 @@ class GPT(nn.Module):
         nats, or None without targets. Raises ValueError where ids or targets are not
         of these shapes, longer than block_size, or outside the vocabulary.
         """
-        self._check("id", ids, lowest=0)
+        self._check("ids", ids, lowest=0)
         if self.config.debug and not self.training:
             self._show(ids)
         logits = self.logits(ids)
         if targets is None:
             return logits, None
-        self._check("target", targets, lowest=-math.inf)
+        self._check("targets", targets, lowest=-math.inf)
         real = targets >= 0  # (B, T)
         if targets.shape != ids.shape or not real.any():
             raise ValueError(
-                f"targets must have the shape of ids, {tuple(ids.shape)}, and not be "
-                f"padding only: these have {tuple(targets.shape)}"
+                "targets must have the shape of ids, and not be padding only"
             )
         return logits, F.cross_entropy(logits[real], targets[real])
 
@@ -211,35 +207,37 @@ class GPT(nn.Module):
         is activation patching (Vig et al. 2020), with its mean it switches the head off.
         Raises ValueError where there is no such head.
         """
+        layers, heads = self.config.n_layer, self.config.n_head
         for layer, head in patches:
-            if not (0 <= layer < len(self.blocks) and 0 <= head < self.config.n_head):
+            if not (0 <= layer < layers and 0 <= head < heads):
                 raise ValueError(
-                    f"there is no head ({layer}, {head}): layers go from 0 to "
-                    f"{len(self.blocks) - 1}, heads from 0 to {self.config.n_head - 1}"
+                    f"there is no head ({layer}, {head}): {layers} layers have {heads} "
+                    "heads each, counted from 0"
                 )
 
-        def replace(output, head, tensor):  # (B, n_head, T, head_size)
+        def give(head, tensor, module, inputs, output):  # (B, n_head, T, head_size)
             output = output.clone()
             output[:, head] = tensor
             return output
 
         with ExitStack() as hooks:
             for (layer, head), tensor in patches.items():
-                hook = self.blocks[layer].attention.outputs.register_forward_hook(
-                    lambda *args, h=head, t=tensor: replace(args[2], h, t)
-                )
-                hooks.callback(hook.remove)
+                place, hook = self.blocks[layer].attention, partial(give, head, tensor)
+                hooks.enter_context(place.outputs.register_forward_hook(hook))
             yield self
 
     @torch.no_grad()
     def _see(self, places, ids):
         """What comes out of these modules in one pass without dropout: a list."""
-        self._check("id", ids, lowest=0)
+        self._check("ids", ids, lowest=0)
         seen = []
+
+        def look(module, inputs, output):
+            seen.append(output)
+
         with looking(self), ExitStack() as hooks:
             for place in places:
-                hook = place.register_forward_hook(lambda *args: seen.append(args[2]))
-                hooks.callback(hook.remove)
+                hooks.enter_context(place.register_forward_hook(look))
             self.logits(ids)
         return seen
 
@@ -247,15 +245,11 @@ class GPT(nn.Module):
         """Debug mode: print the shapes of one pass, and draw the maps of sequence 0."""
         import utils  # needs matplotlib, so it is imported only where it is used
 
-        parts = {"embeddings": self.token}
-        for i, block in enumerate(self.blocks, start=1):
-            heads = block.attention
-            parts |= {f"{i} query": heads.query, f"{i} key": heads.key}
-            parts |= {f"{i} value": heads.value, f"{i} weights": heads.weights}
-            parts |= {f"{i} outputs": heads.outputs, f"{i} project": heads.project}
-            parts[f"{i} mlp"] = block.mlp
+        kinds = nn.Embedding, nn.LayerNorm, nn.Linear, nn.Identity
+        parts = {n: m for n, m in self.named_modules() if isinstance(m, kinds)}
+        parts.pop("position")  # its table is read without a call
         for name, tensor in zip(parts, self._see(parts.values(), ids)):
-            print(f"{name:<11}{tuple(tensor.shape)}")
+            print(f"{name:<28}{tuple(tensor.shape)}")
         maps = torch.stack([layer[0] for layer in self.attention_maps(ids)])
         words = [self.names[i] for i in ids[0].tolist()]
         utils.show(utils.head_grid(maps, words), "figures/debug.png")
@@ -263,22 +257,15 @@ class GPT(nn.Module):
     def _check(self, name, ids, lowest):
         """Raise ValueError unless ids is (B, T), not too long, in the vocabulary."""
         if not (isinstance(ids, torch.Tensor) and ids.dtype == torch.int64):
-            raise ValueError(f"{name}s must be a tensor of int64, not {ids!r:.60}")
-        if ids.dim() != 2 or not ids.numel():
+            raise ValueError(f"{name} must be a tensor of int64, not {ids!r:.60}")
+        size, words = self.config.block_size, self.config.vocab_size
+        if ids.dim() != 2 or not ids.numel() or ids.size(1) > size:
             raise ValueError(
-                f"{name}s: one sequence a row, (B, T), not {tuple(ids.shape)}"
+                f"{name} must be (B, T), one sequence a row, not longer than "
+                f"block_size={size}; these are {tuple(ids.shape)}"
             )
-        if ids.size(1) > self.config.block_size:
-            raise ValueError(
-                f"a sequence of {ids.size(1)} tokens is longer than "
-                f"block_size={self.config.block_size}"
-            )
-        least, most = (bound.item() for bound in ids.aminmax())
-        if least < lowest or most >= self.config.vocab_size:
-            raise ValueError(
-                f"{name} {least if least < lowest else most} is outside the "
-                f"vocabulary, 0 to {self.config.vocab_size - 1}"
-            )
+        if ids.min() < lowest or ids.max() >= words:
+            raise ValueError(f"{name} must be within the vocabulary, 0 to {words - 1}")
 
 
 @contextmanager

@@ -478,7 +478,9 @@ def entropy():
     try:
         surprise, length = to_come(START)
     except RecursionError:
-        raise Mistake("the rules in train.py say sentences of more than 100 words") from None
+        raise Mistake(
+            "the rules in train.py say sentences of more than 100 words"
+        ) from None
     return surprise / length
 
 

@@ -249,12 +249,12 @@ def test_looking_inside_leaves_patched_heads_patched(look):
         (IDS[0], None, "one sequence a row"),
         (IDS.float(), None, "int64"),
         ([[1, 2]], None, "int64"),
-        (torch.cat([IDS, IDS], 1), None, "longer than block_size"),
-        (IDS + 100, None, "outside the vocabulary"),
-        (IDS - 100, None, "outside the vocabulary"),
+        (torch.cat([IDS, IDS], 1), None, "not longer than block_size"),
+        (IDS + 100, None, "within the vocabulary"),
+        (IDS - 100, None, "within the vocabulary"),
         (IDS, IDS[:, 1:], "shape of ids"),
         (IDS, torch.full_like(IDS, -1), "padding only"),
-        (IDS, IDS + 100, "outside the vocabulary"),
+        (IDS, IDS + 100, "within the vocabulary"),
     ],
 )
 def test_ids_and_targets_that_cannot_be(ids, targets, said):

@@ -133,7 +133,7 @@ NUMBERS = [
 ]
 FLAGS = [
     *((flags, flags[0].strip("-")) for flags in NUMBERS),
-    (("--n_head", "3", "--n_embd", "32"), "n_embd", "n_head=3", "30 or 33"),
+    (("--n_head", "3", "--n_embd", "32"), "n_embd", "n_head=3", "such as 33"),
     (("--vocab_size", "99"), "100 words", "vocab_size=99"),
     (("--block_size", "11"), "12 tokens", "block_size=11"),
     (("--steps", "1.5"), "steps", "1.5"),
