@@ -23,7 +23,6 @@ EXAMPLES = (  # a sentence up to the row that decides, and the swap
     ("the cat and the dog", "and → or"),
     ("the dog eats the", "dog → horse"),
 )
-SHADES = " ░▒▓█"
 
 
 def in_colour():
@@ -55,11 +54,10 @@ def percent(chances, count=2):
 
 def cell(weight):
     """One weight as two blocks, the darker the more: in colour, shades of blue."""
-    block = SHADES[min(4, int(weight * 4 + 0.5))] * 2
-    if not in_colour():
-        return block
-    colour = (255, 153, 111, 69, 27)[min(4, int(weight * 4 + 0.5))]
-    return f"\033[48;5;{colour}m  \033[0m"
+    shade = min(4, int(weight * 4 + 0.5))
+    if in_colour():
+        return f"\033[48;5;{(255, 153, 111, 69, 27)[shade]}m  \033[0m"
+    return " ░▒▓█"[shade] * 2
 
 
 def show_map(words, weights):
@@ -75,60 +73,59 @@ def show_map(words, weights):
 def swap_in(words, swap):
     """The words with a swap such as "cat → cats" made in its last possible place, and
     the place. Raises Mistake where it is none."""
-    both = [part.split() for part in swap.replace("->", "→").split("→")]
-    if len(both) != 2 or [len(part) for part in both] != [1, 1]:
+    both = swap.replace("->", "→").split("→")
+    if [len(part.split()) for part in both] != [1, 1]:
         raise Mistake('a swap names two words: "cat → cats"')
-    (old,), (new,) = both
+    old, new = (part.strip() for part in both)
     if old not in words[1:]:
         raise Mistake(f'"{old}" is not in "{" ".join(words[1:])}"')
-    if new not in train.IDS:
-        read([new])
+    read([new])
     source = len(words) - 1 - words[::-1].index(old)
     return [*words[:source], new, *words[source + 1 :]], source
 
 
-def show_swap(model, words, swap, main=None):
+def show_swap(model, words, swap, carriers=None):
     """Which head knows: a word is swapped, and each head alone hears of it.
 
-    words: from <s> to the row that decides. main: {relation: head}, of the table.
+    words: from <s> to the row that decides. carriers: {relation: head}, of the table.
     """
     swapped, source = swap_in(words, swap)
     names, old, new = head_names(model.config), words[source], swapped[source]
     heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
+    truths = next_words(words), next_words(swapped)
+    said = [(f"it reads {old}", expect(model, words))]
+    said.append((f"it reads {new}", expect(model, swapped)))
     pair = train.Pair(tuple(words), tuple(swapped), source)
-    if not (next_words(words) and next_words(swapped)):
-        print("  One of the two is outside the language, so there is no telling")
-        print("  which word is right. The model says:")
-        print(f"  {old}: {percent(expect(model, words))}")
-        print(f"  {new}: {percent(expect(model, swapped))}")
-        return
-    clean, other, patched = (t.tolist() for t in train.patch_each_head(model, [pair]))
-    way = clean[0] - other[0]
-    if not math.isfinite(way) or abs(way) < 1e-4:
-        print(
-            "  The swap changes nothing that may follow, or nothing that the model says."
-        )
-        return
-    shares = [(clean[0] - one[0]) / way for one in patched]
+    clean, other, patched = train.patch_each_head(model, [pair])
+    shares = train.share_of(clean - other, clean - patched)
+    known = all(truths) and math.isfinite(shares[0])
     head = max(range(len(shares)), key=shares.__getitem__)
-    layer, place = train.pair_of(model.config, head)
-    _, weights = train.inspect_attention(model, words)
-    print(f"  {names[head]} looks back:")
-    show_map(words, weights[layer, place])
-    given = model.head_outputs(train.as_ids(swapped))[layer][:, place]
-    with model.patch_heads({(layer, place): given}):
-        alone = expect(model, words)
-    wide = max(len(f"only {names[head]} hears {new}"), len(f"it reads {old}"))
-    print(f"  {f'it reads {old}':<{wide}}  says {percent(expect(model, words))}")
-    print(f"  {f'it reads {new}':<{wide}}  says {percent(expect(model, swapped))}")
-    print(f"  {f'only {names[head]} hears {new}':<{wide}}  says {percent(alone)}")
-    print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
-    relation = [r for r in relations_of_row(words) if r.source == source]
-    if main and relation and main.get(relation[0].name, head) != head:
-        name = relation[0].name
-        print(f"  (Over all sentences {names[main[name]]} carries most of {name}.)")
-    truth = percent(next_words(words)), percent(next_words(swapped))
-    tell(f"the truth: {truth[0]}; after the swap: {truth[1]}", "  ")
+    if known:
+        layer, place = train.pair_of(model.config, head)
+        print(f"  {names[head]} looks back:")
+        show_map(words, train.inspect_attention(model, words).weights[layer, place])
+        given = model.head_outputs(train.as_ids(swapped))[layer][:, place]
+        with model.patch_heads({(layer, place): given}):
+            said.append((f"only {names[head]} hears {new}", expect(model, words)))
+    wide = max(len(reader) for reader, _ in said)
+    for reader, chances in said:
+        print(f"  {reader:<{wide}}  says {percent(chances)}")
+    if not all(truths):
+        tell(
+            "One of the two is outside the language: nothing tells what is right.", "  "
+        )
+    elif not known:
+        tell("The swap changes nothing that may follow, or that the model says.", "  ")
+    else:
+        print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
+        for relation in relations_of_row(words):
+            main = (carriers or {}).get(relation.name, head)
+            if relation.source == source and main != head:
+                tell(
+                    f"(Of {relation.name} as a whole {names[main]} carries most.)", "  "
+                )
+        told = [percent(truth) for truth in truths]
+        tell(f"the truth: {told[0]}; after the swap: {told[1]}", "  ")
 
 
 def relations_of_row(words):
@@ -205,18 +202,17 @@ def show_table(model, roles):
 def show_removal(roles, names):
     """The lesson: removing a head can hurt most a relation that it does not carry."""
     misled = [
-        (role.removal[head], role, head)
+        (role.removal[head], role.name, head, share)
         for role in roles
-        for head in range(len(names))
-        if abs(role.carries[head]) < 0.1
+        for head, share in enumerate(role.carries)
+        if abs(share) < 0.1
     ]
-    lost, role, head = max(misled, key=lambda found: found[0], default=(0, None, 0))
+    lost, name, head, share = max(misled, default=(0, "", 0, 0))
     if lost > 0.1:
-        share = round(role.carries[head], 2) + 0.0  # never "-0%"
         tell(
             f"""Removing a head proves less: with {names[head]} switched off (it gives
-            its mean) {lost:.0%} of the decision of {role.name} is lost, of which it
-            carries {share:.0%}. Gone is also whatever else it says there."""
+            its mean) {lost:.0%} of the decision of {name} is lost, of which it
+            carries {round(share, 2) + 0.0:.0%}. Gone is also whatever else it says."""
         )
 
 
@@ -230,11 +226,8 @@ def show_sentences(model, count=5, seed=0):
 
 def show_words():
     """The vocabulary by kind."""
-    told = set()
     for kind, members in train.KINDS.items():
-        new = [word for word in dict.fromkeys(members) if word not in told]
-        told.update(new)
-        tell(f"{kind}: {', '.join(new)}")
+        tell(f"{kind}: {', '.join(dict.fromkeys(members))}")
 
 
 def ask(model):
@@ -295,9 +288,9 @@ def main():
     if flags.sentence:
         return None
     roles = train.measure(model, held_out)
-    main_carriers = {r.name: r.head for r in roles}
+    carriers = {role.name: role.head for role in roles}
     for sentence, swap in EXAMPLES:
-        show_swap(model, read(sentence), swap, main_carriers)
+        show_swap(model, read(sentence), swap, carriers)
     show_table(model, roles)
     show_sentences(model)
     if sys.stdin.isatty() and sys.stdout.isatty():
