@@ -1073,25 +1073,20 @@ def behaviour(model):
 
 
 def write(path, data):
-    """Write bytes under another name and rename: the old file is whole until then."""
-    folder = os.path.dirname(os.path.abspath(path))
+    """Write bytes under another name and rename: the old file is whole until then.
+    Raises Mistake."""
+    draft = f"{path}.{os.getpid()}.tmp"
     try:
-        handle, temporary = tempfile.mkstemp(".tmp", "toy-gpt-", folder)
-    except OSError as error:
-        raise Mistake(f"can't write into {folder}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with open(draft, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's would shut out the rest of a class
-        os.replace(temporary, path)
-    except BaseException as error:
-        with suppress(OSError):  # it may have its new name already
-            os.unlink(temporary)
-        if isinstance(error, OSError):
-            raise Mistake(f"can't write {path}: {error.strerror}") from None
-        raise
+        os.replace(draft, path)
+    except OSError as error:
+        raise Mistake(f"can't write {path}: {error.strerror}") from None
+    finally:
+        with suppress(OSError):  # it has its new name already
+            os.unlink(draft)
 
 
 def save_checkpoint(path, model, held_out):
@@ -1156,8 +1151,7 @@ def load(path=CHECKPOINT):
             )
         return model, held_out
     say_aside(f"There is no {path} here yet: training the default model first.")
-    with Progress() as progress:
-        model, held_out = train(default_config(), TrainConfig(), progress)
+    model, held_out = train(default_config(), TrainConfig(), progress)
     try:
         save_checkpoint(path, model, held_out)
     except Mistake as mistake:
@@ -1179,24 +1173,11 @@ def say_aside(line):
     print(line, file=sys.stderr, flush=True)
 
 
-class Progress:
-    """Shows training as it goes: one live line in a terminal, a line each elsewhere."""
-
-    def __init__(self):
-        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-    def __enter__(self):
-        return self
-
-    def __call__(self, model, moment):
-        line = (
-            f"step {moment.step:>5}   loss {moment.loss:.3f}   {moment.against_floor}"
-        )
-        print(line, end="\r" if self.live else "\n", file=sys.stderr, flush=True)
-
-    def __exit__(self, *_):
-        if self.live:  # leave the live line standing
-            print(file=sys.stderr)
+def progress(model, moment):
+    """Tell how training goes, a line at a time."""
+    say_aside(
+        f"step {moment.step:>5}   loss {moment.loss:.3f}   {moment.against_floor}"
+    )
 
 
 def plain(error):
@@ -1298,8 +1279,7 @@ def main():
     config, settings = from_flags(GPTConfig, flags), from_flags(TrainConfig, flags)
     out = own_name(config) if flags.out is None else flags.out
     check_target(out)
-    with Progress() as progress:
-        model, held_out = train(config, settings, progress)
+    model, held_out = train(config, settings, progress)
     save_checkpoint(out, model, held_out)
 
     loss, floor = loss_and_floor(model)

@@ -13,7 +13,6 @@ import io
 import math
 import os
 import sys
-import tempfile
 import textwrap
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -362,15 +361,12 @@ def replacing(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(path.suffix, ".toy-gpt-", path.parent)
-    os.close(handle)
+    draft = path.with_name(f".toy-gpt-{os.getpid()}{path.suffix}")
     try:
         yield draft
-        os.chmod(draft, 0o644)  # mkstemp's would shut out the rest of a class
-        os.replace(draft, path)
+        draft.replace(path)
     finally:
-        with suppress(OSError):
-            os.unlink(draft)
+        draft.unlink(missing_ok=True)
 
 
 @own_style()
