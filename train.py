@@ -683,28 +683,26 @@ class Moment(NamedTuple):
 def optimizers(model, settings):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest.
 
-    Queries and keys learn at twice the rate. Only the heads' matrices decay, the MLP
-    keeps what it has learned. Each optimizer has its schedule: a linear warm-up of 20
-    steps, then linearly down to 0.
+    Queries and keys learn twice as fast, and decay four times as much: a head that is
+    not needed soon looks nowhere. Each optimizer comes with its schedule: a linear
+    warm-up of 20 steps, then linearly down to 0.
     """
-
-    def matrices(*parts):
-        return [p for part in parts for p in part.parameters() if p.dim() == 2]
-
     rate, decay = settings.learning_rate, settings.weight_decay
     heads = [block.attention for block in model.blocks]
-    asking = matrices(*(part for head in heads for part in (head.query, head.key)))
-    giving = matrices(*(part for head in heads for part in (head.value, head.project)))
+    asking = [part.weight for head in heads for part in (head.query, head.key)]
+    taken = {id(p) for p in asking}
+    giving = [
+        p for p in model.blocks.parameters() if p.dim() == 2 and id(p) not in taken
+    ]
+    taken |= {id(p) for p in giving}
+    rest = [p for p in model.parameters() if id(p) not in taken]
     groups = [
         {"params": asking, "lr": 2 * rate, "weight_decay": decay},
-        {"params": giving, "weight_decay": decay},
-        {"params": matrices(*(block.mlp for block in model.blocks))},
+        {"params": giving, "lr": rate, "weight_decay": decay / 4},
     ]
-    taken = {id(p) for group in groups for p in group["params"]}
-    rest = [p for p in model.parameters() if id(p) not in taken]
     made = (
-        torch.optim.Muon(groups, lr=rate, weight_decay=0.0, momentum=0.9),
-        torch.optim.AdamW(rest, lr=rate / 2, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.Muon(groups, momentum=0.9),
+        torch.optim.AdamW(rest, lr=0.65 * rate, betas=(0.9, 0.95), weight_decay=0.0),
     )
 
     def share(step):

@@ -16,6 +16,8 @@ import train
 from model import GPT, GPTConfig, attention, causal_mask
 
 ROOT = Path(__file__).parent.parent
+N_HEAD, N_EMBD = GPTConfig().n_head, GPTConfig().n_embd
+SIZE = N_EMBD // N_HEAD
 IDS = torch.randint(100, (3, 12), generator=torch.Generator().manual_seed(1))
 
 
@@ -41,7 +43,7 @@ def test_attention_and_its_gradients_are_pytorch_s():
 def test_the_heads_are_those_of_multihead_attention():
     gpt = blank()
     ours = gpt.blocks[0].attention
-    theirs = nn.MultiheadAttention(36, 3, batch_first=True)
+    theirs = nn.MultiheadAttention(N_EMBD, N_HEAD, batch_first=True)
     linears = ours.query, ours.key, ours.value
     with torch.no_grad():
         theirs.in_proj_weight.copy_(torch.cat([f.weight for f in linears]))
@@ -113,7 +115,7 @@ def test_the_whole_pass_is_that_of_pytorch_s_own_layers():
     gpt = blank(n_layer=2)
     theirs = nn.TransformerEncoder(
         nn.TransformerEncoderLayer(
-            36, 3, 4 * 36, 0.0, "gelu", batch_first=True, norm_first=True
+            N_EMBD, N_HEAD, 4 * N_EMBD, 0.0, "gelu", batch_first=True, norm_first=True
         ),
         num_layers=2,
         enable_nested_tensor=False,
@@ -151,10 +153,10 @@ def test_padding_counts_for_nothing():
 def test_maps_and_outputs_have_the_layout_that_is_promised():
     gpt = blank(n_layer=2)
     maps, outputs = gpt.attention_maps(IDS), gpt.head_outputs(IDS)
-    assert [tuple(m.shape) for m in maps] == [(3, 3, 12, 12)] * 2
-    assert [tuple(o.shape) for o in outputs] == [(3, 3, 12, 12)] * 2
+    assert [tuple(m.shape) for m in maps] == [(3, N_HEAD, 12, 12)] * 2
+    assert [tuple(o.shape) for o in outputs] == [(3, N_HEAD, 12, SIZE)] * 2
     for m in maps:
-        torch.testing.assert_close(m.sum(-1), torch.ones(3, 3, 12))
+        torch.testing.assert_close(m.sum(-1), torch.ones(3, N_HEAD, 12))
         assert (m.triu(1) == 0).all()
 
 
@@ -164,7 +166,7 @@ def test_all_heads_patched_together_are_the_other_sentence(sight, monkeypatch):
     gpt, other = blank(), IDS.clone()
     other[:, 2] = (other[:, 2] + 1) % 100  # the last word and its place are the same
     given = gpt.head_outputs(other)
-    patches = {(0, head): given[0][:, head] for head in range(3)}
+    patches = {(0, head): given[0][:, head] for head in range(N_HEAD)}
     with gpt.patch_heads(patches):
         patched = gpt(IDS)[0][:, -1]
     torch.testing.assert_close(patched, gpt(other)[0][:, -1], atol=1e-5, rtol=1e-5)
@@ -173,11 +175,11 @@ def test_all_heads_patched_together_are_the_other_sentence(sight, monkeypatch):
 def test_patches_nest_and_end_with_their_block():
     gpt = blank()
     before = gpt(IDS)[0]
-    with gpt.patch_heads({(0, 0): torch.zeros(12)}):
+    with gpt.patch_heads({(0, 0): torch.zeros(SIZE)}):
         one = gpt(IDS)[0]
         with (
             pytest.raises(KeyboardInterrupt),
-            gpt.patch_heads({(0, 1): torch.ones(12)}),
+            gpt.patch_heads({(0, 1): torch.ones(SIZE)}),
         ):
             assert not torch.equal(gpt(IDS)[0], one)
             raise KeyboardInterrupt
@@ -185,7 +187,7 @@ def test_patches_nest_and_end_with_their_block():
     assert torch.equal(gpt(IDS)[0], before) and not torch.equal(one, before)
 
 
-@pytest.mark.parametrize("head", [(0, 3), (1, 0), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("head", [(0, N_HEAD), (1, 0), (-1, 0), (0, -1)])
 def test_there_is_no_such_head(head):
     with (
         pytest.raises(ValueError, match="there is no head"),
@@ -236,7 +238,7 @@ def test_looking_inside_is_harmless_in_every_mode(look):
 def test_looking_inside_leaves_patched_heads_patched(look):
     gpt = blank()
     before = gpt(IDS)[0]
-    with gpt.patch_heads({(0, 0): torch.ones(12)}):
+    with gpt.patch_heads({(0, 0): torch.ones(SIZE)}):
         patched = gpt(IDS)[0]
         look(gpt)
         assert torch.equal(gpt(IDS)[0], patched)
@@ -286,4 +288,5 @@ def test_run_as_it_is_it_prints_the_shapes(tmp_path):
         text=True,
         check=True,
     )
-    assert "(1, 3, 12, 12)" in said.stdout and "(1, 12, 36)" in said.stdout
+    for shape in ((1, N_HEAD, 12, 12), (1, 12, N_EMBD)):
+        assert str(shape) in said.stdout
