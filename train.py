@@ -607,12 +607,12 @@ def default_config():
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = setting(560, "training steps")
+    steps: int = setting(600, "training steps")
     batch_size: int = setting(128, "sentences in a step, each of them new")
     learning_rate: float = setting(
-        0.04, "at its highest; queries and keys have twice of it, AdamW half"
+        0.04, "at its highest; queries and keys have twice of it"
     )
-    weight_decay: float = setting(0.6, "of the heads: what is not needed fades")
+    weight_decay: float = setting(0.5, "what is not needed fades")
     eval_every: int = setting(100, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit")
 
