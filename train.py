@@ -607,7 +607,7 @@ def default_config():
 class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = setting(600, "training steps")
+    steps: int = setting(700, "training steps")
     batch_size: int = setting(128, "sentences in a step, each of them new")
     learning_rate: float = setting(
         0.04, "at its highest; queries and keys have twice of it"

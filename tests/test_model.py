@@ -1,10 +1,6 @@
 """model.py against PyTorch's own operators, and every edit of its formula seen."""
 
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +11,6 @@ import model as module
 import train
 from model import GPT, GPTConfig, attention, causal_mask
 
-ROOT = Path(__file__).parent.parent
 N_HEAD, N_EMBD = GPTConfig().n_head, GPTConfig().n_embd
 SIZE = N_EMBD // N_HEAD
 IDS = torch.randint(100, (3, 12), generator=torch.Generator().manual_seed(1))
@@ -277,16 +272,3 @@ def test_the_first_loss_is_that_of_a_guess():
     torch.manual_seed(0)
     _, loss = GPT(GPTConfig())(IDS, IDS.flip(1))
     assert loss.item() == pytest.approx(math.log(100), abs=0.2)
-
-
-def test_run_as_it_is_it_prints_the_shapes(tmp_path):
-    said = subprocess.run(
-        [sys.executable, ROOT / "model.py"],
-        cwd=tmp_path,
-        env={**os.environ, "MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for shape in ((1, N_HEAD, 12, 12), (1, 12, N_EMBD)):
-        assert str(shape) in said.stdout

@@ -202,12 +202,18 @@ def test_another_shape_is_written_under_a_name_of_its_own(flags, name, call):
 
 
 def test_the_examples_fit_into_eighty_columns(call, checkpoint):
+    """And another process, with another hash seed, prints the same."""
+    environment = {"PYTHONHASHSEED": "1", "PYTHONUTF8": "1"}
+    folder = Path(checkpoint).parent
+    process = start(folder, "example.py", **environment)
     status, out, error = call(example, "--checkpoint", str(checkpoint))
     assert (status, error) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert not re.search(r"-0(\.0+)?(%|\s)|nan", out)
     for name in train.RELATIONS:
         assert name in out
+    assert "→" in out and "\x1b" not in out
+    assert process.communicate() == (out.encode(), b"")
 
 
 def test_the_table_fits_into_fifty_columns_too(call, checkpoint, monkeypatch):
@@ -350,7 +356,7 @@ def test_an_unreadable_checkpoint(call, tmp_path):
 
 def test_a_loss_that_is_no_number_leaves_the_old_checkpoint(call):
     Path("checkpoint.pt").write_bytes(b"old")
-    flags = ["--eval_every", "1", "--learning_rate", "99", "--steps", "400"]
+    flags = ["--eval_every", "1", "--learning_rate", "99", "--steps", "60"]
     status, out, error = call(train, *flags)
     lines = [line for line in error.splitlines() if not line.startswith("step ")]
     refused(train, (status, out, "\n".join(lines) + "\n"), "no longer a number")
@@ -411,10 +417,11 @@ def odd(checkpoint, tmp_path):
 
 
 def start(folder, script, *arguments, **environment):
-    """Start a script in a folder; None removes a variable from its environment."""
+    """Start a script (or -c) in a folder; None removes a variable from its environment."""
     environment = {**os.environ, **CALM, **environment}
+    script = script if script == "-c" else ROOT / script
     return subprocess.Popen(
-        [sys.executable, ROOT / script, *arguments],
+        [sys.executable, script, *arguments],
         cwd=folder,
         env={name: value for name, value in environment.items() if value is not None},
         stdin=subprocess.DEVNULL,
@@ -443,32 +450,6 @@ def test_ascii_terminal_without_home_or_screen(odd):
     assert os.listdir(odd) == ["checkpoint.pt"]
 
 
-def test_another_hash_seed_prints_the_same(odd, call):
-    process = start(odd, "example.py", PYTHONHASHSEED="1", PYTHONUTF8="1")
-    here = call(example, "--checkpoint", str(odd / "checkpoint.pt"))
-    out, error = (stream.decode() for stream in process.communicate())
-    assert here == (process.returncode, out, error) == (0, out, "")
-    assert "→" in out and "\x1b" not in out
-
-
-def test_nothing_is_imported_before_it_is_needed(tmp_path):
-    code = (
-        "import sys; sys.argv = ['train.py', '--steps', '2']\n"
-        "import example, train; train.main()\n"
-        "print({'matplotlib', 'seaborn'} & set(sys.modules))"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert said.stdout.splitlines()[-1] == "set()"
-
-
 def test_closed_pipe_ends_quietly(odd):
     process = start(odd, "example.py", PYTHONUNBUFFERED="1")
     for _ in range(3):
@@ -478,16 +459,12 @@ def test_closed_pipe_ends_quietly(odd):
     assert process.wait() == 0
 
 
-@pytest.mark.parametrize(
-    ("script", "flags"),
-    [("example.py", ["the fox"]), ("model.py", [])],
-)
-def test_a_full_disk_is_told_in_one_line(script, flags, odd):
+def test_a_full_disk_is_told_in_one_line(odd):
     with open("/dev/full", "wb") as full:
         process = subprocess.run(
-            [sys.executable, ROOT / script, *flags],
+            [sys.executable, ROOT / "example.py", "the fox"],
             cwd=odd,
-            env={**os.environ, **CALM, "MPLBACKEND": "agg"},
+            env={**os.environ, **CALM},
             stdin=subprocess.DEVNULL,
             stdout=full,
             stderr=subprocess.PIPE,
@@ -495,7 +472,7 @@ def test_a_full_disk_is_told_in_one_line(script, flags, odd):
         )
     lines = process.stderr.decode().splitlines()
     assert process.returncode == 2
-    assert len(lines) == 1 and lines[0].startswith(f"{script}: ")
+    assert len(lines) == 1 and lines[0].startswith("example.py: ")
     assert "No space left" in lines[0]
 
 
@@ -515,9 +492,12 @@ def test_the_shapes_may_be_cut_off(tmp_path):
 def test_the_shapes_where_no_picture_can_be_written(tmp_path):
     (tmp_path / "figures").touch()  # also for root, who may write everywhere
     process = start(tmp_path, "model.py", MPLBACKEND="agg")
-    _, error = process.communicate()
+    out, error = process.communicate()
     assert process.returncode == 2
     assert error.startswith(b"model.py: ") and error.count(b"\n") == 1
+    shape = GPTConfig()
+    for told in ((1, shape.n_head, 12, 12), (1, 12, shape.n_embd)):
+        assert str(told) in out.decode()
 
 
 @pytest.mark.parametrize("script", ["train.py", "example.py"])
@@ -542,7 +522,7 @@ def test_no_streams_at_all(odd):
 
 def test_control_c_stops_training_at_once(odd):
     before = (odd / "checkpoint.pt").read_bytes()
-    process = start(odd, "train.py", "--eval_every", "1", "--steps", "200")
+    process = start(odd, "train.py", "--eval_every", "1", "--steps", "60")
     assert process.stderr.readline().startswith(b"step ")
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=20)
@@ -553,16 +533,32 @@ def test_control_c_stops_training_at_once(odd):
     assert (odd / "checkpoint.pt").read_bytes() == before
 
 
-def test_two_trainings_at_once_in_one_folder(odd):
-    (odd / "checkpoint.pt").unlink()
+@pytest.fixture(scope="module")
+def two_trainings(tmp_path_factory):
+    """Two processes that train at once in one folder: the folder, and what they say."""
+    folder = tmp_path_factory.mktemp("two trainings")
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import example, train; train.main()\n"
+        "print({'matplotlib', 'seaborn'} & set(sys.modules))"
+    )
     flags = ["--steps", "4", "--seed"]
-    both = [start(odd, "train.py", *flags, seed) for seed in ("1", "2")]
-    for process in both:
-        out, error = process.communicate()
-        assert process.returncode == 0, error
+    both = [start(folder, "-c", code, *flags, seed) for seed in ("1", "2")]
+    return folder, [(*process.communicate(), process.returncode) for process in both]
+
+
+def test_two_trainings_at_once_in_one_folder(two_trainings):
+    folder, told = two_trainings
+    for out, error, status in told:
+        assert status == 0, error
         assert b"\x1b" not in out + error and b"\r" not in error
-    assert os.listdir(odd) == ["checkpoint.pt"]
-    train.load_checkpoint(odd / "checkpoint.pt")
+    assert os.listdir(folder) == ["checkpoint.pt"]
+    train.load_checkpoint(folder / "checkpoint.pt")
+
+
+def test_nothing_is_imported_before_it_is_needed(two_trainings):
+    for out, _, _ in two_trainings[1]:
+        assert out.splitlines()[-1] == b"set()"
 
 
 def test_a_terminal_and_bytes_that_are_not_utf8(odd):
