@@ -48,7 +48,7 @@ TEMPLATE = Path(__file__).parent / "assets" / "explorer.html"
 
 def tell(text):
     """A paragraph for the reader."""
-    print(f"\n{textwrap.fill(' '.join(text.split()), 79)}\n")
+    print(f"\n{textwrap.fill(' '.join(text.split()), 79)}")
 
 
 def heading(step, text):
@@ -158,7 +158,7 @@ def step_1(album):
         learned nothing yet. The whole computation is five lines, as they run here:"""
     )
     lines = (inspect.getsource(toy_head) + inspect.getsource(one_head)).splitlines()
-    print("\n".join(line for line in lines if "# (T" in line), end="\n\n")
+    print("", *(line for line in lines if "# (T" in line), "", sep="\n")
     m = toy_head()
     title = f"One head without training, matrix by matrix: {TOKENS} tokens"
     figure = utils.head_matrices(m._asdict(), title)
