@@ -1,7 +1,7 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads 2000 20      # twenty seeds from 2000: every head (11 min)
-    python tests/benchmark.py seeds 2000 20      # the same: floor, in the language (11 min)
+    python tests/benchmark.py heads 4000 20      # twenty seeds from 4000: every head (9 min)
+    python tests/benchmark.py seeds 4000 20      # the same: floor, in the language (9 min)
     python tests/benchmark.py experiments        # other shapes and recipes (8 min)
     python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
     python tests/benchmark.py faults             # damaged files, killed processes (5 min)
