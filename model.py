@@ -243,13 +243,13 @@ class GPT(nn.Module):
 
     def _show(self, ids):
         """Debug mode: print the shapes of one pass, and draw the maps of sequence 0."""
-        import utils  # needs matplotlib, so it is imported only where it is used
-
         kinds = nn.Embedding, nn.LayerNorm, nn.Linear, nn.Identity
         parts = {n: m for n, m in self.named_modules() if isinstance(m, kinds)}
         parts.pop("position")  # its table is read without a call
         for name, tensor in zip(parts, self._see(parts.values(), ids)):
             print(f"{name:<28}{tuple(tensor.shape)}")
+        import utils  # needs matplotlib, so it is imported only where it is used
+
         maps = torch.stack([layer[0] for layer in self.attention_maps(ids)])
         words = [self.names[i] for i in ids[0].tolist()]
         utils.show(utils.head_grid(maps, words), "figures/debug.png")

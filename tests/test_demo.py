@@ -33,8 +33,9 @@ def run(folder, *arguments, **environment):
 
 def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     config = GPTConfig(n_layer=2, n_head=2, n_embd=8)
-    model, held_out = train.train(config, train.TrainConfig(steps=5))
-    train.save_checkpoint(tmp_path / "own.pt", model, held_out)
+    train.save_checkpoint(
+        tmp_path / "own.pt", train.untrained(config), train.HeldOut(12)
+    )
     plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "MPLBACKEND": "nonsense"}
     plain["BROWSER"] = "true"  # a browser that is content with any page
     result = run(tmp_path, "--show", "--checkpoint", "own.pt", **plain)
@@ -60,9 +61,9 @@ def test_a_head_by_hand_is_the_model_s(default):
         torch.testing.assert_close(steps.output, outputs[head], atol=1e-5, rtol=1e-4)
 
 
-def test_the_five_lines_that_are_printed_are_those_that_run(tmp_path, capsys):
-    album = demo.Album(tmp_path, "png")
-    demo.step_1(album)
+def test_the_five_lines_that_are_printed_are_those_that_run(monkeypatch, capsys):
+    monkeypatch.setattr(demo.Album, "add", lambda *_: None)  # the lines alone
+    demo.step_1(demo.Album("figures", "png"))
     lines = [line for line in capsys.readouterr().out.splitlines() if " = " in line]
     lines = [line.strip() for line in lines if line.startswith("    ")]
     assert len(lines) == 5
@@ -89,8 +90,8 @@ def test_refusals_are_one_line(arguments, tmp_path, monkeypatch, capsys):
 
 
 def test_a_title_speaks_of_a_relation_that_its_picture_shows(default):
-    model, held_out = default
-    roles, names = train.measure(model, held_out), train.head_names(model.config)
+    model, few = default[0], train.HeldOut(12, count=1500)
+    roles, names = train.measure(model, few), train.head_names(model.config)
     for relations in (train.RELATIONS, train.SYNTACTIC, train.SEMANTIC):
         some = [role for role in roles if role.name in relations]
         words = demo.best_example(some)
