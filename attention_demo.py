@@ -277,7 +277,7 @@ def step_5(album, model):
         moments.append(train.inspect_attention(model, words).weights.flatten(0, 1))
         captions.append(f"step {moment.step}: {moment.against_floor}")
 
-    settings = train.TrainConfig(steps=96, batch_size=64, eval_every=12)
+    settings = train.TrainConfig(steps=72, batch_size=48, eval_every=8)
     train.train(model.config, settings, watch)
     # Of each outlined cell, the head that came to look at it most.
     heads = [int(moments[-1][:, row, at].argmax()) for row, at in marked] or [0]
