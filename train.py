@@ -360,10 +360,11 @@ def follow(words):
     words leave the language; and the state after the last of them."""
     taken, state = [], START
     for word in words[1:]:
-        if state is None or word not in options(state):
+        option = options(state).get(word) if state else None
+        if option is None:
             break
-        taken.append(options(state)[word])
-        state = taken[-1].state
+        taken.append(option)
+        state = option.state
     return taken, state
 
 

@@ -380,7 +380,7 @@ def save(figure, path):
     if path.suffix not in (".png", ".svg", ".pdf"):
         raise ValueError(f"{path}: a picture ends in .png, .svg or .pdf")
     with replacing(path) as draft:
-        figure.savefig(draft, dpi=150)
+        figure.savefig(draft, dpi=120)
     return path
 
 
