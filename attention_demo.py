@@ -419,8 +419,7 @@ def main():
     parser.add_argument("--explore", action="store_true", help="open the page, only")
     flags = parser.parse_args()
     model, held_out = train.load(flags.checkpoint)
-    page = Path(flags.folder) / "explorer.html"
-    roles = train.measure(model, held_out)
+    roles, page = train.measure(model, held_out), Path(flags.folder) / "explorer.html"
     if not flags.explore:
         album = Album(flags.folder, flags.format)
         step_1(album)

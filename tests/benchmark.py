@@ -100,6 +100,7 @@ def heads(first, count):
 
 def seeds(first, count):
     """For each seed: percent above the floor, and percent in the language."""
+    print(f"the entropy of the language is {train.entropy():.4f} nats a word")
     print(" seed  above the floor  in the language at 1 and at 0.7  seconds")
     rows = []
     for seed in range(first, first + count):
