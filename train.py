@@ -338,7 +338,7 @@ def options(state):
     for option in state.rule(state):
         known = told.setdefault(option.word, option._replace(chance=0.0))
         if known[2:] != option[2:]:
-            raise Mistake(f'{rule} says "{option.word}" twice, and is not clear then')
+            raise Mistake(f'{rule} says "{option.word}" twice, with other memories')
         if option.word not in IDS:
             raise Mistake(f'{rule} says "{option.word}", which is not in VOCABULARY')
         if option.chance <= 0:
