@@ -209,9 +209,10 @@ def show_removal(roles, names):
     ]
     lost, name, head, share = max(misled, default=(0, "", 0, 0))
     if lost > 0.1:
+        part = f"{lost:.0%}" if lost < 1 else "all, or more,"
         tell(
             f"""Removing a head proves less: with {names[head]} switched off (it gives
-            its mean) {lost:.0%} of the decision of {name} is lost, of which it
+            its mean) {part} of the decision of {name} is lost, of which it
             carries {round(share, 2) + 0.0:.0%}. Gone is also whatever else it says."""
         )
 
