@@ -419,7 +419,8 @@ def main():
     parser.add_argument("--explore", action="store_true", help="open the page, only")
     flags = parser.parse_args()
     model, held_out = train.load(flags.checkpoint)
-    roles, page = train.measure(model, held_out), Path(flags.folder) / "explorer.html"
+    page = Path(flags.folder) / "explorer.html"
+    roles = train.measure(model, held_out)
     if not flags.explore:
         album = Album(flags.folder, flags.format)
         step_1(album)

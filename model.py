@@ -230,23 +230,23 @@ class GPT(nn.Module):
     def _see(self, places, ids):
         """What comes out of these modules in one pass without dropout: a list."""
         self._check("ids", ids, lowest=0)
-        seen = []
+        seen = {}
 
         def look(module, inputs, output):
-            seen.append(output)
+            seen[module] = output
 
         with looking(self), ExitStack() as hooks:
             for place in places:
                 hooks.enter_context(place.register_forward_hook(look))
             self.logits(ids)
-        return seen
+        return [seen[place] for place in places]
 
     def _show(self, ids):
         """Debug mode: print the shapes of one pass, and draw the maps of sequence 0."""
         kinds = nn.Embedding, nn.LayerNorm, nn.Linear, nn.Identity
         parts = {n: m for n, m in self.named_modules() if isinstance(m, kinds)}
         parts.pop("position")  # its table is read without a call
-        for name, tensor in zip(parts, self._see(parts.values(), ids)):
+        for name, tensor in zip(parts, self._see(list(parts.values()), ids)):
             print(f"{name:<28}{tuple(tensor.shape)}")
         import utils  # needs matplotlib, so it is imported only where it is used
 

@@ -248,9 +248,10 @@ def second_noun(s):
     """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
     one = several = same = s = s._replace(rule=verb)
     if s.link != "near":
-        both = 1 if s.link == "and" else None
-        one = s._replace(number=both or 0, cue="conjunction")
-        several, same = s._replace(number=1, cue=""), s._replace(number=both, cue="")
+        together = s.link == "and"
+        one = s._replace(number=int(together), cue="conjunction")
+        several = s._replace(number=1, cue="")
+        same = s._replace(number=1 if together else None, cue="")
     return mix(
         (0.6, each(ONE, one)), (0.34, each(SEVERAL, several)), (0.06, each(SAME, same))
     )
@@ -613,7 +614,7 @@ class TrainConfig:
     learning_rate: float = setting(
         0.04, "at its highest; queries and keys have twice of it"
     )
-    weight_decay: float = setting(0.5, "what is not needed fades")
+    weight_decay: float = setting(0.5, "of queries and keys; others have a quarter")
     eval_every: int = setting(100, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit")
 
@@ -684,9 +685,9 @@ class Moment(NamedTuple):
 def optimizers(model, settings):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest.
 
-    Queries and keys learn twice as fast, and decay four times as much: a head that is
-    not needed soon looks nowhere. Each optimizer comes with its schedule: a linear
-    warm-up of 20 steps, then linearly down to 0.
+    Queries and keys learn at twice the rate of the other matrices, and have four times
+    their weight decay. Each optimizer comes with its schedule: a linear warm-up of 20
+    steps, then linearly down to 0.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
     heads = [block.attention for block in model.blocks]

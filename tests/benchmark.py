@@ -3,7 +3,7 @@
     python tests/benchmark.py heads 4000 20      # twenty seeds from 4000: every head (9 min)
     python tests/benchmark.py seeds 4000 20      # the same: floor, in the language (9 min)
     python tests/benchmark.py experiments        # other shapes and recipes (8 min)
-    python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
+    python tests/benchmark.py speed              # against peers made from PyTorch (6 min)
     python tests/benchmark.py faults             # damaged files, killed processes (5 min)
 
 A speed is a ratio against a peer that is measured in the same run, alternating; each

@@ -458,12 +458,15 @@ def test_closed_pipe_ends_quietly(odd):
     assert process.wait() == 0
 
 
-def test_a_full_disk_is_told_in_one_line(odd):
+@pytest.mark.parametrize(
+    ("script", "flags"), [("example.py", ["the fox"]), ("model.py", [])]
+)
+def test_a_full_disk_is_told_in_one_line(script, flags, odd):
     with open("/dev/full", "wb") as full:
         process = subprocess.run(
-            [sys.executable, ROOT / "example.py", "the fox"],
+            [sys.executable, ROOT / script, *flags],
             cwd=odd,
-            env={**os.environ, **CALM},
+            env={**os.environ, **CALM, "MPLBACKEND": "agg"},
             stdin=subprocess.DEVNULL,
             stdout=full,
             stderr=subprocess.PIPE,
@@ -471,7 +474,7 @@ def test_a_full_disk_is_told_in_one_line(odd):
         )
     lines = process.stderr.decode().splitlines()
     assert process.returncode == 2
-    assert len(lines) == 1 and lines[0].startswith("example.py: ")
+    assert len(lines) == 1 and lines[0].startswith(f"{script}: ")
     assert "No space left" in lines[0]
 
 
@@ -540,6 +543,7 @@ def two_trainings(tmp_path_factory):
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import example, train; train.main()\n"
+        "print(train.pairs_of(train.HeldOut(12, count=300)))\n"
         "print({'matplotlib', 'seaborn'} & set(sys.modules))"
     )
     both = [
