@@ -37,7 +37,7 @@ class GPTConfig:
     block_size: int = setting(12, "the longest sequence, in tokens")
     n_layer: int = setting(1, "blocks, one on top of the other")
     n_head: int = setting(3, "attention heads in a block")
-    n_embd: int = setting(36, "features of a token, a multiple of n_head")
+    n_embd: int = setting(42, "features of a token, a multiple of n_head")
     dropout: float = setting(0.0, "share of features dropped in training, in [0, 1)")
     debug: bool = setting(False, "show shapes and maps of each pass in eval mode")
 

@@ -93,6 +93,12 @@ these playful foxes chase the butterfly
 this sheep sleeps
 two sheep sleep
 the horse and the cow eat the grass
+a dog and a cat sleep
+two dogs and this cat sleep
+the hungry cat and the dog eat the fish
+the cow near the barn eats the hay
+the bear near the river is asleep
+the cat near two dogs chases the bird
 the cat behind the little dog watches the bird"""
 WRONG = """the cat chase the bird
 these hungry fox eats the mouse
@@ -100,6 +106,8 @@ the cat near the dogs chase the bird
 the cat or the dog are friends
 the hungry fox sleeps
 the hungry cat near the sleepy dog sleeps
+the hungry cat and the dog eats the fish
+the cat near two dogs chase the bird
 the cat drinks the bone
 the dog eats the fish
 two sheep sleeps
@@ -124,8 +132,8 @@ def test_what_breaks_a_relation_is_not(text):
     assert not train.in_language(read(text))
 
 
-# Forty that a teacher may make from the vocabulary; two have turned out to be no part
-# of it ("near the barn", "seeks the carrot"), and two more may.
+# Forty that a teacher may make from the vocabulary; one has turned out to be no part of
+# it ("seeks the carrot"), and three more may.
 FORTY = """the cat chases the mouse
 the dog eats the bone
 the hungry fox eats the mouse
@@ -262,9 +270,7 @@ def test_a_wrong_rule_is_refused_by_whatever_meets_it(rule, use, edited):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(
-    "use", [train.entropy, lambda: sample(20, 1), lambda: train.spread(20, 1)]
-)
+@pytest.mark.parametrize("use", [lambda: sample(20, 1), lambda: train.spread(20, 1)])
 def test_rules_that_never_end_are_refused(use, edited):
     edited("full_stop", lambda s: [Option(1.0, "and", s)])
     with pytest.raises(Mistake, match="more than 100 words"):
