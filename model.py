@@ -169,12 +169,13 @@ class GPT(nn.Module):
         if targets is None:
             return logits, None
         self._check("targets", targets, lowest=-math.inf)
-        real = targets >= 0  # (B, T)
-        if targets.shape != ids.shape or not real.any():
+        if targets.shape != ids.shape or (targets < 0).all():
             raise ValueError(
                 "targets must have the shape of ids, and not be padding only"
             )
-        return logits, F.cross_entropy(logits[real], targets[real])
+        wanted = targets.clamp(min=PADDING).flatten()  # (B * T)
+        loss = F.cross_entropy(logits.flatten(0, 1), wanted, ignore_index=PADDING)
+        return logits, loss
 
     def logits(self, ids):
         """The pass itself: ids (B, T) to logits (B, T, vocab_size), by likeness to the

@@ -622,7 +622,7 @@ class TrainConfig:
     """How to train. Every field is a flag of `python train.py`."""
 
     steps: int = setting(400, "training steps")
-    batch_size: int = setting(192, "sentences in a step, each of them new")
+    batch_size: int = setting(176, "sentences in a step, each of them new")
     learning_rate: float = setting(
         0.05, "at its highest; queries and keys have twice of it"
     )
