@@ -217,7 +217,7 @@ def noun(s):
 
 
 def after_noun(s):
-    """near the …, and the …, or the verb at once"""
+    """near the …, and the …, or the verb at once: likelier after an adjective"""
     near = each(PREPOSITIONS, s._replace(rule=second, link="near"))
     conjunctions = [
         each([word], s._replace(rule=second, link=word), "conjunction")
@@ -371,6 +371,7 @@ def options(state):
 
 
 START = State(sentence)
+ENDLESS = "the rules in train.py say sentences of more than 100 words"
 
 
 def follow(words):
@@ -459,7 +460,7 @@ def say(point):
         words.append(option.word)
         state = option.state
         if len(words) > 100:
-            raise Mistake("the rules in train.py say sentences of more than 100 words")
+            raise Mistake(ENDLESS)
     return Sentence(tuple(words), log_prob)
 
 
@@ -483,8 +484,11 @@ def spread(count, seed):
 
 def entropy():
     """The loss that no model can beat, in nats a word, exactly: the mean surprise of a
-    whole sentence by the mean number of its words."""
-    surprise, length = to_come(START)
+    whole sentence by the mean number of its words. Raises Mistake where none ends."""
+    try:
+        surprise, length = to_come(START)
+    except RecursionError:
+        raise Mistake(ENDLESS) from None
     return surprise / length
 
 

@@ -270,7 +270,9 @@ def test_a_wrong_rule_is_refused_by_whatever_meets_it(rule, use, edited):
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("use", [lambda: sample(20, 1), lambda: train.spread(20, 1)])
+@pytest.mark.parametrize(
+    "use", [train.entropy, lambda: sample(20, 1), lambda: train.spread(20, 1)]
+)
 def test_rules_that_never_end_are_refused(use, edited):
     edited("full_stop", lambda s: [Option(1.0, "and", s)])
     with pytest.raises(Mistake, match="more than 100 words"):
