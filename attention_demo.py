@@ -256,9 +256,8 @@ def step_4(album, model, roles):
     figure = utils.relation_matrices(looks, carries, [r.name for r in roles], names)
     album.add("4-matrices", figure, "each head and each relation.")
     tell(
-        """What a head carries: the share of the way that the decision moves when this
-        head alone gives its output from a sentence with one word swapped. Above 100%
-        it moves further than the whole swapped sentence would."""
+        """What a head carries: how far of the way the decision moves when this head
+        alone gives its output from the swapped sentence. Above 100%: a little too far."""
     )
     for role in roles:
         print(f"  {finding(role, names)}.")
@@ -356,11 +355,11 @@ def rounded(data):
 def machine():
     """The language as a table; states with the same future are one.
 
-    A state is a list of options [said, next], next a state, or -1 at the end. What is
-    said is [chance, words, role, settled], with places in lists for the words, which
-    are equally likely, and for the relations, so that nothing stands twice.
+    A state is [rule, back, back, ...]: a rule lists what may be said, and the next state
+    of each stands so many places back, at the end before the first. What is said is
+    [chance, words, role, settled]; words that stand together are equally likely.
     """
-    lists = {name: {} for name in ("words", "settled", "said", "states")}
+    lists = {name: {} for name in ("words", "settled", "said", "rules", "states")}
 
     def place(name, item):
         return lists[name].setdefault(item, len(lists[name]))
@@ -376,11 +375,15 @@ def machine():
             for (chance, after, role, settled), ids in words.items():
                 ids, settled = place("words", tuple(ids)), place("settled", settled)
                 told.append((place("said", (chance, ids, role, settled)), after))
-            numbers[state] = place("states", tuple(sorted(told)))
+            rule, nexts = zip(*sorted(told))
+            numbers[state] = place("states", (place("rules", rule), *nexts))
         return numbers[state]
 
-    start = number(train.START)
-    return {"start": start, **{name: list(items) for name, items in lists.items()}}
+    table = {"start": number(train.START)}
+    table |= {name: list(items) for name, items in lists.items()}
+    for at, (rule, *nexts) in enumerate(table["states"]):
+        table["states"][at] = [rule, *(at - after for after in nexts)]
+    return table
 
 
 def write_page(model, held_out, roles, path):

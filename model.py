@@ -36,8 +36,8 @@ class GPTConfig:
     vocab_size: int = setting(100, "entries in the vocabulary")
     block_size: int = setting(12, "the longest sequence, in tokens")
     n_layer: int = setting(1, "blocks, one on top of the other")
-    n_head: int = setting(3, "attention heads in a block")
-    n_embd: int = setting(42, "features of a token, a multiple of n_head")
+    n_head: int = setting(4, "attention heads in a block")
+    n_embd: int = setting(44, "features of a token, a multiple of n_head")
     dropout: float = setting(0.0, "share of features dropped in training, in [0, 1)")
     debug: bool = setting(False, "show shapes and maps of each pass in eval mode")
 
@@ -141,18 +141,15 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(config.n_embd)
         self.names = [str(i) for i in range(config.vocab_size)]  # of the tokens
-        self.apply(self._initialise)
-        for block in self.blocks:
-            # GPT-2 (section 2.3): what is added to x starts smaller in a deeper model.
-            for linear in (block.attention.project, block.mlp[2]):
-                nn.init.normal_(linear.weight, std=0.02 / math.sqrt(2 * config.n_layer))
-
-    @staticmethod
-    def _initialise(module):
-        if isinstance(module, (nn.Linear, nn.Embedding)):
-            nn.init.normal_(module.weight, std=0.02)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
+        # GPT-2 (section 2.3): what is added to x starts smaller in a deeper model.
+        added, std = ("project.weight", "mlp.2.weight"), 0.02
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                smaller = name.endswith(added)
+                scale = math.sqrt(2 * config.n_layer) if smaller else 1.0
+                nn.init.normal_(parameter, std=std / scale)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
 
     def forward(self, ids, targets=None):
         """ids: (B, T) int64. targets: (B, T) int64, each word's successor, negative

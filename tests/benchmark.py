@@ -125,11 +125,11 @@ def experiments():
     )
     experiment("the default")
     for n_head in (1, 2, 4, 8):
-        n_embd = 42 if 42 % n_head == 0 else 40
+        n_embd = 44 if 44 % n_head == 0 else 40
         experiment(f"n_head {n_head}", GPTConfig(n_head=n_head, n_embd=n_embd))
     for n_layer in (2, 3):
         experiment(f"n_layer {n_layer}", GPTConfig(n_layer=n_layer))
-    for n_embd in (21, 84):
+    for n_embd in (16, 64):
         experiment(f"n_embd {n_embd}", GPTConfig(n_embd=n_embd))
     experiment("dropout 0.1", GPTConfig(dropout=0.1))
     experiment("weight decay 0", weight_decay=0.0)

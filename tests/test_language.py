@@ -99,7 +99,11 @@ the hungry cat and the dog eat the fish
 the cow near the barn eats the hay
 the bear near the river is asleep
 the cat near two dogs chases the bird
-the cat behind the little dog watches the bird"""
+the cat behind the little dog watches the bird
+the tired sheep and the tired cow sleep
+the hungry fox near the den eats the mouse
+the rabbit and a little deer are friends
+the curious monkeys watch the butterfly"""
 WRONG = """the cat chase the bird
 these hungry fox eats the mouse
 the cat near the dogs chase the bird
