@@ -616,11 +616,10 @@ def tensors(sentences, block_size):
             f"the language has sentences of {longest} tokens: "
             f"block_size={block_size} is too short, {longest} would do"
         )
-    rows = [
-        [IDS[word] for word in words] + [PADDING] * (longest + 1 - len(words))
-        for words in sentences
-    ]
-    rows = torch.tensor(rows)  # (N, T + 1)
+    lengths = torch.tensor([len(words) for words in sentences])
+    rows = torch.full((len(sentences), longest + 1), PADDING)  # (N, T + 1)
+    said = torch.arange(longest + 1) < lengths[:, None]  # (N, T + 1)
+    rows[said] = torch.tensor([IDS[word] for words in sentences for word in words])
     return rows[:, :-1].masked_fill(rows[:, :-1] < 0, IDS[END]), rows[:, 1:].clone()
 
 
