@@ -260,28 +260,22 @@ def second_phrase(s):
 
 
 def second_noun(s):
-    one, several, same = (
-        other(ONE, 0, s),
-        other(SEVERAL, 1, s),
-        other(SAME, s.second, s),
-    )
-    marked = (
-        mix((0.64, one), (0.36, several))
-        if s.second is None
-        else (one, several)[s.second]
-    )
-    return mix((0.94, marked), (0.06, same))
+    """dogs; or sheep, of which only the determiner tells how many"""
+    one, several = other(ONE, 0, s), other(SEVERAL, 1, s)
+    marked = mix((0.64, one), (0.36, several))
+    if s.second is not None:
+        marked = (one, several)[s.second]
+    return mix((0.94, marked), (0.06, other(SAME, s.second, s)))
 
 
 def other(words, number, s):
     """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
     after = s.then(verb, link="past", second=None)
-    if s.link != "near":
-        number = 1 if s.link == "and" else number
-        after = after.then(
-            verb, number=number, cue="conjunction" if words == ONE else ""
-        )
-    return each(words, after)
+    if s.link == "near":
+        return each(words, after)
+    cue = "conjunction" if words == ONE else ""
+    number = 1 if s.link == "and" else number
+    return each(words, after._replace(number=number, cue=cue))
 
 
 def verb(s):
@@ -312,9 +306,8 @@ def after_verb(s, verb, number):
         return State(full_stop)
     if verb == "is":
         return State(complement, number)
-    cue = (
-        "" if s.verb else "verb"
-    )  # the adjective told the verb: it tells the object too
+    # The adjective that told the verb tells the object too: then neither is the cue.
+    cue = "" if s.verb else "verb"
     animal = s.animal if verb in ("eats", "seeks") else None
     return State(article, cue=cue, animal=animal, verb=verb, link=s.link)
 
