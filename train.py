@@ -636,9 +636,9 @@ class TrainConfig:
     steps: int = setting(440, "training steps")
     batch_size: int = setting(144, "sentences in a step, each of them new")
     learning_rate: float = setting(
-        0.07, "at its highest; queries and keys have twice of it"
+        0.075, "at its highest; queries and keys have twice of it"
     )
-    weight_decay: float = setting(0.85, "of queries and keys; values have a quarter")
+    weight_decay: float = setting(0.8, "of queries and keys; values have a quarter")
     eval_every: int = setting(110, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit")
 
@@ -727,7 +727,7 @@ def optimizers(model, settings):
     ]
     made = (
         torch.optim.Muon(groups, momentum=0.9),
-        torch.optim.AdamW(rest, lr=0.75 * rate, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.AdamW(rest, lr=0.8 * rate, betas=(0.9, 0.95), weight_decay=0.0),
     )
 
     def share(step):
