@@ -142,12 +142,11 @@ class GPT(nn.Module):
         self.norm = nn.LayerNorm(config.n_embd)
         self.names = [str(i) for i in range(config.vocab_size)]  # of the tokens
         # GPT-2 (section 2.3): what is added to x starts smaller in a deeper model.
-        added, std = ("project.weight", "mlp.2.weight"), 0.02
+        added = "project.weight", "mlp.2.weight"
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
-                smaller = name.endswith(added)
-                scale = math.sqrt(2 * config.n_layer) if smaller else 1.0
-                nn.init.normal_(parameter, std=std / scale)
+                depth = 2 * config.n_layer if name.endswith(added) else 1
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(depth))
             elif name.endswith("bias"):
                 nn.init.zeros_(parameter)
 
