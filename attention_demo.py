@@ -256,8 +256,8 @@ def step_4(album, model, roles):
     figure = utils.relation_matrices(looks, carries, [r.name for r in roles], names)
     album.add("4-matrices", figure, "each head and each relation.")
     tell(
-        """What a head carries: how far of the way the decision moves when this head
-        alone gives its output from the swapped sentence. Above 100%: a little too far."""
+        """What a head carries: how much of the way the decision moves when this head
+        alone gives its output from the swapped sentence. Above 100%: too far."""
     )
     for role in roles:
         print(f"  {finding(role, names)}.")
@@ -355,9 +355,9 @@ def rounded(data):
 def machine():
     """The language as a table; states with the same future are one.
 
-    A state is [rule, back, back, ...]: a rule lists what may be said, and the next state
-    of each stands so many places back, at the end before the first. What is said is
-    [chance, words, role, settled]; words that stand together are equally likely.
+    A state is [rule, back, back, ...]: after each thing that its rule may say comes the
+    state so many places back; the place before the first is the end. What is said is
+    [chance, words, role, settled], the words equally likely.
     """
     lists = {name: {} for name in ("words", "settled", "said", "rules", "states")}
 
@@ -373,7 +373,8 @@ def machine():
                 alike = float(f"{chance:.9g}"), number(after), *use
                 words.setdefault(alike, []).append(train.IDS[word])
             for (chance, after, role, settled), ids in words.items():
-                ids, settled = place("words", tuple(ids)), place("settled", settled)
+                ids = place("words", tuple(sorted(ids)))
+                settled = place("settled", settled)
                 told.append((place("said", (chance, ids, role, settled)), after))
             rule, nexts = zip(*sorted(told))
             numbers[state] = place("states", (place("rules", rule), *nexts))

@@ -85,7 +85,8 @@ PREY = ("bird", "ball", "butterfly", "mouse")
 SIGHTS = ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish")
 DETERMINERS = (("this", "that", "every", "a"), ("these", "those", "two", "many"))
 COLOURS = ("brown", "black", "white", "gray", "little")
-PLACES = tuple({h: 0 for a in ANIMALS + UNMARKED for h in a.homes}) + ("river", "road")
+HOMES = sum((animal.homes for animal in ANIMALS + UNMARKED), ())
+PLACES = tuple(dict.fromkeys(HOMES)) + ("river", "road")
 PREPOSITIONS = ("near", "behind", "beside")
 LATER = ("same", "nice")  # between the last "the" and the object
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
@@ -98,7 +99,7 @@ KINDS = {  # the vocabulary by kind: each word stands in the first that has it
     "colours": COLOURS,
     "animals": ANY_ANIMAL,
     "food and drink": sum((a.foods for a in ANIMALS + UNMARKED), ()) + DRINKS,
-    "homes": sum((a.homes for a in ANIMALS + UNMARKED), ()),
+    "homes": HOMES,
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
     "things to chase and watch": PREY + SIGHTS,
@@ -131,11 +132,11 @@ class State(NamedTuple):
 
     rule: Callable  # what comes next
     number: int | None = None  # of the subject: 0 one, 1 several, None not told yet
-    cue: str = ""  # the role of the one word that settles what comes; "" if several do
+    cue: str = ""  # the role of the word that settles the number, or later the object
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for; later the one that was said
     link: str = ""  # to a second noun phrase: near, and, or; "past" after it
-    second: int | None = None  # the number of the second, where its determiner tells
+    second: int | None = None  # the number of the second one, where it is told before
 
     def then(self, rule, **told):
         """The state afterwards: the next rule, and what has been told."""
@@ -159,11 +160,7 @@ def each(words, state, role="", settled=()):
 
 def mix(*shares):
     """One of several lists of options: pairs of a chance and a list."""
-    return [
-        Option(share * chance, *rest)
-        for share, options in shares
-        for chance, *rest in options
-    ]
+    return [o._replace(chance=c * o.chance) for c, said in shares for o in said]
 
 
 def any_of(lists):
@@ -177,14 +174,12 @@ def sentence(s):
         each([animal.plural], s.then(after_noun, number=1, animal=animal), "subject")
         for animal in ANIMALS
     ]
-    determined = any_of(
-        [
-            each(words, s.then(phrase, number=number, cue="determiner"), "determiner")
-            for number, words in enumerate(DETERMINERS)
-        ]
-    )
+    determined = [
+        each(words, s.then(phrase, number=number, cue="determiner"), "determiner")
+        for number, words in enumerate(DETERMINERS)
+    ]
     the = each(["the"], s.then(phrase))
-    return mix((0.52, the), (0.4, determined), (0.08, any_of(bare)))
+    return mix((0.52, the), (0.4, any_of(determined)), (0.08, any_of(bare)))
 
 
 def phrase(s):
@@ -207,24 +202,17 @@ def numbers(s):
 
 
 def noun(s):
-    """The subject. Number has one cue: the determiner, or with "the" the noun itself."""
+    """The subject. The cue to its number is the noun, or with sheep the determiner."""
     settled = ("determiner → noun",) if s.cue else ()
     # `this cat` says twice that it is one: then neither word is the cue.
     cue = "" if s.cue else "subject"
-    marked = [
-        each(
-            [animal[number]],
-            s.then(after_noun, animal=animal, number=number, cue=cue),
-            "subject",
-            settled,
-        )
-        for animal in ANIMALS
-        for number in numbers(s)
-    ]
-    unmarked = [
-        each([animal.singular], s.then(after_noun, animal=animal), "subject", settled)
-        for animal in UNMARKED
-    ]
+
+    def say(animal, form, **told):
+        after = s.then(after_noun, animal=animal, **told)
+        return each([animal[form]], after, "subject", settled)
+
+    marked = [say(a, n, number=n, cue=cue) for a in ANIMALS for n in numbers(s)]
+    unmarked = [say(a, 0) for a in UNMARKED]
     return mix((0.75, any_of(marked)), (0.25, any_of(unmarked)))
 
 
@@ -239,14 +227,14 @@ def after_noun(s):
 
 
 def second(s):
-    """Another animal, which the first one stands near or goes with: the …, this …,
-    two …, or bare: dogs"""
+    """What the first animal stands near, or goes with: the …, this …, two …, or bare:
+    dogs"""
     determined = [
         each(words, s.then(second_phrase, second=number))
         for number, words in enumerate(DETERMINERS)
     ]
     the = each(["the"], s.then(second_phrase))
-    bare = second_noun(s.then(second_noun, second=1))
+    bare = second_noun(s._replace(second=1))
     return mix((0.84, the), (0.1, any_of(determined)), (0.06, bare))
 
 
@@ -260,7 +248,7 @@ def second_phrase(s):
 
 
 def second_noun(s):
-    """dogs; or sheep, of which only the determiner tells how many"""
+    """dogs; or sheep, which look the same in both numbers"""
     one, several = other(ONE, 0, s), other(SEVERAL, 1, s)
     marked = mix((0.64, one), (0.36, several))
     if s.second is not None:
@@ -273,7 +261,7 @@ def other(words, number, s):
     after = s.then(verb, link="past", second=None)
     if s.link == "near":
         return each(words, after)
-    cue = "conjunction" if words == ONE else ""
+    cue = "conjunction" if number == 0 else ""
     number = 1 if s.link == "and" else number
     return each(words, after._replace(number=number, cue=cue))
 
@@ -636,7 +624,7 @@ class TrainConfig:
     steps: int = setting(440, "training steps")
     batch_size: int = setting(144, "sentences in a step, each of them new")
     learning_rate: float = setting(
-        0.075, "at its highest; queries and keys have twice of it"
+        0.075, "at its highest; queries and keys have twice that"
     )
     weight_decay: float = setting(0.8, "of queries and keys; values have a quarter")
     eval_every: int = setting(110, "steps between two looks at the held-out loss")
@@ -709,9 +697,10 @@ class Moment(NamedTuple):
 def optimizers(model, settings):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest.
 
-    Queries and keys learn at twice the rate of the others. Weight decay is for the
-    heads alone: what a head does not need fades. Each optimizer comes with its
-    schedule: a linear warm-up of 20 steps, and a cosine down to 0.
+    Queries and keys learn at twice the rate of the other matrices, what AdamW has at
+    0.8 of it. Weight decay is for the heads alone: what a head does not need fades.
+    Each optimizer comes with its schedule: a linear warm-up of 20 steps, and a cosine
+    down to 0.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
     heads = [block.attention for block in model.blocks]

@@ -122,7 +122,13 @@ the cat and the dog is asleep
 this foxes sleep
 the horse eats the banana
 the dog is friends
-cat sleeps"""
+cat sleeps
+the cat near these dog sleeps
+the cat and two dog sleep
+the cat or two sheep is asleep
+the cat and the barn sleep
+the cat near a barn sleeps
+the cat near the hungry barn sleeps"""
 
 
 @pytest.mark.parametrize("text", PLAIN.splitlines())
@@ -183,7 +189,7 @@ many hungry cows eat the hay"""
 def test_of_forty_sentences_of_a_teacher_hardly_one_is_refused():
     told = FORTY.splitlines()
     out = [text for text in told if not train.in_language(read(text))]
-    assert len(told) == 40 and len(out) <= 4, out
+    assert len(told) == 40 and out == ["the rabbit seeks the carrot"]
 
 
 def expected_source(name, words, row):

@@ -268,6 +268,17 @@ def test_a_shape_that_cannot_be_says_what_would_do(shape):
         GPTConfig(**shape)
 
 
+def test_the_initialisation_is_that_of_gpt_2():
+    torch.manual_seed(0)
+    for name, parameter in GPT(GPTConfig(n_layer=2, n_embd=64)).named_parameters():
+        if parameter.dim() == 2:
+            adds_to_x = "project" in name or "mlp.2" in name
+            wanted = 0.02 / math.sqrt(4) if adds_to_x else 0.02
+            assert parameter.std().item() == pytest.approx(wanted, rel=0.1), name
+        else:
+            assert parameter.unique().tolist() == [float("bias" not in name)], name
+
+
 def test_the_first_loss_is_that_of_a_guess():
     torch.manual_seed(0)
     _, loss = GPT(GPTConfig())(IDS, IDS.flip(1))
