@@ -373,9 +373,8 @@ def machine():
                 alike = float(f"{chance:.9g}"), number(after), *use
                 words.setdefault(alike, []).append(train.IDS[word])
             for (chance, after, role, settled), ids in words.items():
-                ids = place("words", tuple(sorted(ids)))
-                settled = place("settled", settled)
-                told.append((place("said", (chance, ids, role, settled)), after))
+                use = place("words", tuple(sorted(ids))), role, place("settled", settled)
+                told.append((place("said", (chance, *use)), after))
             rule, nexts = zip(*sorted(told))
             numbers[state] = place("states", (place("rules", rule), *nexts))
         return numbers[state]
