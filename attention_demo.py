@@ -372,8 +372,8 @@ def machine():
             for word, (chance, _, after, *use) in train.options(state).items():
                 alike = float(f"{chance:.9g}"), number(after), *use
                 words.setdefault(alike, []).append(train.IDS[word])
-            for (chance, after, role, settled), ids in words.items():
-                use = place("words", tuple(sorted(ids))), role, place("settled", settled)
+            for (chance, after, role, by), ids in words.items():
+                use = place("words", tuple(sorted(ids))), role, place("settled", by)
                 told.append((place("said", (chance, *use)), after))
             rule, nexts = zip(*sorted(told))
             numbers[state] = place("states", (place("rules", rule), *nexts))
