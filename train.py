@@ -899,8 +899,8 @@ def patch_each_head(model, pairs, means=None):
 def mean_outputs(model, held_out):
     """What each head gives on average over the words of 1,000 held-out sentences: for
     each layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
-    words = held_out.targets[:1000] != PADDING  # (N, T)
-    outputs = model.head_outputs(held_out.ids[:1000])  # (N, n_head, T, head_size)
+    ids, targets = held_out.ids[:1000], held_out.targets[:1000]  # (N, T)
+    words, outputs = targets != PADDING, model.head_outputs(ids)
     return [o.transpose(1, 2)[words].mean(0)[None, :, None] for o in outputs]
 
 

@@ -143,7 +143,7 @@ def test_what_breaks_a_relation_is_not(text):
 
 
 # Forty that a teacher may make from the vocabulary; one has turned out to be no part of
-# it ("seeks the carrot"), and three more may.
+# the language: a rabbit seeks its home.
 FORTY = """the cat chases the mouse
 the dog eats the bone
 the hungry fox eats the mouse
