@@ -900,7 +900,8 @@ def mean_outputs(model, held_out):
     """What each head gives on average over the words of 1,000 held-out sentences: for
     each layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
     ids, targets = held_out.ids[:1000], held_out.targets[:1000]  # (N, T)
-    words, outputs = targets != PADDING, model.head_outputs(ids)
+    words = targets != PADDING  # (N, T)
+    outputs = model.head_outputs(ids)  # for each layer (N, n_head, T, head_size)
     return [o.transpose(1, 2)[words].mean(0)[None, :, None] for o in outputs]
 
 
