@@ -24,42 +24,52 @@ from torch.nn import functional as F
 PADDING = -1  # a target below zero is padding: it never contributes to the loss
 
 
-def setting(default, text):
-    """A field of a dataclass: its default, and the help of its flag."""
-    return field(default=default, metadata={"help": text})
+class Mistake(ValueError):
+    """Something the reader can mend; the message says how."""
+
+
+def check(name, value, kind, least, most):
+    """Raise Mistake unless a value is of this type, and from least to most."""
+    kinds = (int, float) if kind is float else kind
+    other = isinstance(value, bool) != (kind is bool) or not isinstance(value, kinds)
+    if other or not least <= value <= most:
+        wanted = {int: "a whole number", float: "a number", bool: "a truth value"}
+        told = f"{wanted[kind]} from {least} to {most}"
+        raise Mistake(f"{name}={value!r:.40}: it must be {told}")
+
+
+def setting(default, text, least=1, most=10**6):
+    """A field of Settings: its default, the help of its flag, and its range."""
+    return field(default=default, metadata={"help": text, "range": (least, most)})
+
+
+class Settings:
+    """A dataclass whose fields are made by `setting`: it refuses impossible values."""
+
+    def __post_init__(self):
+        for f in fields(self):
+            check(f.name, getattr(self, f.name), f.type, *f.metadata["range"])
 
 
 @dataclass(frozen=True)
-class GPTConfig:
-    """The shape of a GPT. Impossible values raise a ValueError that says what would do."""
+class GPTConfig(Settings):
+    """The shape of a GPT. Raises Mistake, with what would do, where it can't be."""
 
     vocab_size: int = setting(100, "entries in the vocabulary")
     block_size: int = setting(12, "the longest sequence, in tokens")
     n_layer: int = setting(1, "blocks, one on top of the other")
     n_head: int = setting(4, "attention heads in a block")
     n_embd: int = setting(44, "features of a token, a multiple of n_head")
-    dropout: float = setting(0.0, "share of features dropped in training, in [0, 1)")
-    debug: bool = setting(False, "show shapes and maps of each pass in eval mode")
+    dropout: float = setting(0.0, "share of features dropped in training", 0, 0.99)
+    debug: bool = setting(False, "show the passes in eval mode", False, True)
 
     def __post_init__(self):
-        def check(name, holds, wanted):
-            if not holds:
-                value = getattr(self, name)
-                raise ValueError(f"{name}={value!r}: it must be {wanted}")
-
-        for f in fields(self):
-            if f.type is int:
-                value = getattr(self, f.name)
-                whole = type(value) is int and value >= 1
-                check(f.name, whole, "a whole number, 1 or more")
-        rate = type(self.dropout) in (int, float) and 0 <= self.dropout < 1
-        check("dropout", rate, "a number from 0 up to, not including, 1")
-        check("debug", type(self.debug) is bool, "True or False")
-        missing = -self.n_embd % self.n_head
-        multiple = (
-            f"a multiple of n_head={self.n_head}, such as {self.n_embd + missing}"
-        )
-        check("n_embd", missing == 0, multiple)
+        super().__post_init__()
+        if missing := -self.n_embd % self.n_head:
+            raise Mistake(
+                f"n_embd={self.n_embd}: it must be a multiple of n_head={self.n_head}, "
+                f"such as {self.n_embd + missing}"
+            )
 
 
 def causal_mask(T):

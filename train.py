@@ -31,7 +31,17 @@ from typing import NamedTuple
 
 import torch
 
-from model import GPT, PADDING, GPTConfig, causal_mask, looking, setting
+from model import (
+    GPT,
+    PADDING,
+    GPTConfig,
+    Mistake,
+    Settings,
+    causal_mask,
+    check,
+    looking,
+    setting,
+)
 
 # ---------------------------------------------------------------- the language: words
 
@@ -503,19 +513,6 @@ def to_come(state):
 # -------------------------------------------------------------- from text to tensors
 
 
-class Mistake(ValueError):
-    """Something the reader can mend; the message says how."""
-
-
-def check_number(name, value, kind, least, most):
-    """Raise Mistake unless a number is of this kind, and from least to most."""
-    if isinstance(value, bool) or not isinstance(value, kind):
-        wanted = "a whole number" if kind is int else "a number"
-        raise Mistake(f"{name}={value!r:.40}: it must be {wanted}")
-    if not least <= value <= most:
-        raise Mistake(f"{name}={value!r:.40}: it must be from {least} to {most}")
-
-
 def read(text, block_size=None):
     """The words of one typed sentence, after <s>: "The fox eats." is understood.
 
@@ -618,24 +615,15 @@ def default_config():
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """How to train. Every field is a flag of `python train.py`."""
 
     steps: int = setting(440, "training steps")
     batch_size: int = setting(144, "sentences in a step, each of them new")
-    learning_rate: float = setting(
-        0.075, "at its highest; queries and keys have twice that"
-    )
-    weight_decay: float = setting(0.8, "of queries and keys; values have a quarter")
+    learning_rate: float = setting(0.075, "at its highest; see optimizers", 1e-6, 100)
+    weight_decay: float = setting(0.8, "of queries and keys", 0, 100)
     eval_every: int = setting(110, "steps between two looks at the held-out loss")
-    seed: int = setting(0, "the same seed gives the same weights, bit for bit")
-
-    def __post_init__(self):
-        for name in ("steps", "batch_size", "eval_every"):
-            check_number(name, getattr(self, name), int, 1, 10**6)
-        check_number("seed", self.seed, int, 0, 10**6)
-        check_number("learning_rate", self.learning_rate, (int, float), 1e-6, 100)
-        check_number("weight_decay", self.weight_decay, (int, float), 0, 100)
+    seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
 
 class HeldOut:
@@ -1026,12 +1014,12 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     bolder, higher wilder. top_k: only the so many likeliest words are sampled from.
     seed: makes it repeatable. Raises Mistake where the prompt or a number makes no sense.
     """
-    check_number("count", count, int, 1, 10**6)
-    check_number("temperature", temperature, (int, float), 0, 1e6)
+    check("count", count, int, 1, 10**6)
+    check("temperature", temperature, float, 0, 1e6)
     if top_k is not None:
-        check_number("top_k", top_k, int, 1, 10**6)
+        check("top_k", top_k, int, 1, 10**6)
     if seed is not None:
-        check_number("seed", seed, int, 0, 2**63)
+        check("seed", seed, int, 0, 2**63)
     size = model.config.block_size
     begins = prompt in ("", [BEGIN], (BEGIN,))
     words = [BEGIN] if begins else read(prompt, size)
@@ -1270,14 +1258,6 @@ def add_flags(parser, config):
         parser.add_argument(f"--{f.name}", **kind, help=f.metadata["help"])
 
 
-def from_flags(config, flags):
-    """The dataclass that the flags describe. Raises Mistake."""
-    try:
-        return config(**{f.name: getattr(flags, f.name) for f in fields(config)})
-    except ValueError as error:
-        raise Mistake(str(error)) from None
-
-
 def main():
     """`python train.py`: train, save, and say how good the model is."""
     parser = Parser("Teach the GPT a small English.")
@@ -1289,7 +1269,10 @@ def main():
         "other a name of its own is asked for",
     )
     flags = parser.parse_args()
-    config, settings = from_flags(GPTConfig, flags), from_flags(TrainConfig, flags)
+    config, settings = (
+        kind(**{f.name: getattr(flags, f.name) for f in fields(kind)})
+        for kind in (GPTConfig, TrainConfig)
+    )
     out = own_name(config) if flags.out is None else flags.out
     check_target(out)
     model, held_out = train(config, settings, progress)
