@@ -73,16 +73,11 @@ ANIMALS = (
     Animal("horse", "horses", ("grass", "hay"), ("stable",), ("drinks", "eats", "seeks")),
     Animal("cow", "cows", ("clover", "grass", "hay"), ("barn", "meadow"), ("eats", "sleeps", "drinks")),
     Animal("bear", "bears", ("honey", "fish"), ("cave", "forest"), ("sleeps", "eats", "seeks")),
-)
-# Nouns that look the same in both numbers: only the determiner tells.
-UNMARKED = (
+    # These look the same in both numbers: only the determiner tells.
     Animal("sheep", "sheep", ("hay", "grass"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
     Animal("deer", "deer", ("moss", "grass"), ("forest",), ("drinks", "watches", "eats")),
 )
-ONE = tuple(animal.singular for animal in ANIMALS)
-SEVERAL = tuple(animal.plural for animal in ANIMALS)
-SAME = tuple(animal.singular for animal in UNMARKED)
-ANY_ANIMAL = tuple(w for animal in ANIMALS for w in animal[:2]) + SAME
+ANIMAL_WORDS = sum((animal[:2] for animal in ANIMALS), ())
 # An adjective settles what its animal does: the hungry fox eats.
 ADJECTIVES = {
     "hungry": "eats", "greedy": "eats", "thirsty": "drinks", "sleepy": "sleeps",
@@ -95,7 +90,7 @@ PREY = ("bird", "ball", "butterfly", "mouse")
 SIGHTS = ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish")
 DETERMINERS = (("this", "that", "every", "a"), ("these", "those", "two", "many"))
 COLOURS = ("brown", "black", "white", "gray", "little")
-HOMES = sum((animal.homes for animal in ANIMALS + UNMARKED), ())
+HOMES = sum((animal.homes for animal in ANIMALS), ())
 PLACES = tuple(dict.fromkeys(HOMES)) + ("river", "road")
 PREPOSITIONS = ("near", "behind", "beside")
 LATER = ("same", "nice")  # between the last "the" and the object
@@ -107,8 +102,8 @@ KINDS = {  # the vocabulary by kind: each word stands in the first that has it
     "determiners": sum(DETERMINERS, ()),
     "adjectives": tuple(ADJECTIVES),
     "colours": COLOURS,
-    "animals": ANY_ANIMAL,
-    "food and drink": sum((a.foods for a in ANIMALS + UNMARKED), ()) + DRINKS,
+    "animals": ANIMAL_WORDS,
+    "food and drink": sum((a.foods for a in ANIMALS), ()) + DRINKS,
     "homes": HOMES,
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
@@ -141,12 +136,12 @@ class State(NamedTuple):
     """
 
     rule: Callable  # what comes next
-    number: int | None = None  # of the subject: 0 one, 1 several, None not told yet
+    number: int | None = None  # of the animal: 0 one, 1 several, None not told yet
     cue: str = ""  # the role of the word that settles the number, or later the object
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for; later the one that was said
     link: str = ""  # to a second noun phrase: near, and, or; "past" after it
-    second: int | None = None  # the number of the second one, where it is told before
+    first: tuple = ()  # number and cue of the animal that stands near a second one
 
     def then(self, rule, **told):
         """The state afterwards: the next rule, and what has been told."""
@@ -178,22 +173,26 @@ def any_of(lists):
     return mix(*((1 / len(lists), options) for options in lists))
 
 
-def sentence(s):
-    """the …, this …, two …, or bare: cats …"""
-    bare = [
-        each([animal.plural], s.then(after_noun, number=1, animal=animal), "subject")
-        for animal in ANIMALS
-    ]
+def noun_phrase(s):
+    """the …, this …, two …, or bare: cats"""
+    cue = "" if s.link else "determiner"
     determined = [
-        each(words, s.then(phrase, number=number, cue="determiner"), "determiner")
+        each(words, s.then(phrase, number=number, cue=cue), cue)
         for number, words in enumerate(DETERMINERS)
     ]
     the = each(["the"], s.then(phrase))
-    return mix((0.52, the), (0.4, any_of(determined)), (0.08, any_of(bare)))
+    bare = noun(s._replace(number=1))
+    return mix((0.6, the), (0.3, any_of(determined)), (0.1, bare))
 
 
 def phrase(s):
-    """(hungry) (brown) fox"""
+    """(hungry) (brown) fox; a second one has one of them, or is a place: tree"""
+    if s.link:
+        described = each(COLOURS + tuple(ADJECTIVES), s.then(noun))
+        if s.link == "near" and s.number is None:
+            place = each(PLACES, paired(s, None))
+            return mix((0.2, described), (0.1, place), (0.7, noun(s)))
+        return mix((0.2, described), (0.8, noun(s)))
     adjectives = [
         each([word], s.then(colour, verb=verb), "adjective")
         for word, verb in ADJECTIVES.items()
@@ -207,73 +206,45 @@ def colour(s):
 
 
 def numbers(s):
-    """The subject's: both where nothing has told it."""
+    """The animal's: both where nothing has told it."""
     return (0, 1) if s.number is None else (s.number,)
 
 
 def noun(s):
-    """The subject. The cue to its number is the noun, or with sheep the determiner."""
-    settled = ("determiner → noun",) if s.cue else ()
-    # `this cat` says twice that it is one: then neither word is the cue.
-    cue = "" if s.cue else "subject"
+    """fox. What tells its number is the word itself, or with sheep the determiner."""
 
-    def say(animal, form, **told):
-        after = s.then(after_noun, animal=animal, **told)
-        return each([animal[form]], after, "subject", settled)
+    def say(animal, number):
+        cue = "subject" if s.number is None else ""  # `this cat` tells it twice
+        if animal.singular == animal.plural:
+            number, cue = s.number, s.cue
+        if s.link:
+            return each([animal[number or 0]], paired(s, number))
+        after = s.then(after_noun, number=number, cue=cue, animal=animal)
+        settled = ("determiner → noun",) if s.cue else ()
+        return each([animal[number or 0]], after, "subject", settled)
 
-    marked = [say(a, n, number=n, cue=cue) for a in ANIMALS for n in numbers(s)]
-    unmarked = [say(a, 0) for a in UNMARKED]
-    return mix((0.75, any_of(marked)), (0.25, any_of(unmarked)))
+    return any_of([say(animal, n) for animal in ANIMALS for n in numbers(s)])
 
 
 def after_noun(s):
     """near the …, and the …, or the verb at once. A pair has a number of its own."""
-    near = each(PREPOSITIONS, s.then(second, link="near"))
+    alone = s.then(noun_phrase, number=None, cue="")
+    near = each(PREPOSITIONS, alone._replace(link="near", first=(s.number, s.cue)))
     pair = [
-        each([word], s.then(second, link=word, number=None, cue=""), "conjunction")
-        for word in ("and", "or")
+        each([word], alone._replace(link=word), "conjunction") for word in ("and", "or")
     ]
     return mix((0.3, near), (0.3, any_of(pair)), (0.4, verb(s)))
 
 
-def second(s):
-    """What the first animal stands near, or goes with: the …, this …, two …, or bare:
-    dogs"""
-    determined = [
-        each(words, s.then(second_phrase, second=number))
-        for number, words in enumerate(DETERMINERS)
-    ]
-    the = each(["the"], s.then(second_phrase))
-    bare = second_noun(s._replace(second=1))
-    return mix((0.84, the), (0.1, any_of(determined)), (0.06, bare))
-
-
-def second_phrase(s):
-    """(sleepy) dogs, or near the … a place: tree"""
-    described = each(COLOURS + tuple(ADJECTIVES), s.then(second_noun))
-    if s.link == "near" and s.second is None:
-        place = each(PLACES, s.then(verb, link="past"))
-        return mix((0.2, described), (0.1, place), (0.7, second_noun(s)))
-    return mix((0.2, described), (0.8, second_noun(s)))
-
-
-def second_noun(s):
-    """dogs; or sheep, which look the same in both numbers"""
-    one, several = other(ONE, 0, s), other(SEVERAL, 1, s)
-    marked = mix((0.64, one), (0.36, several))
-    if s.second is not None:
-        marked = (one, several)[s.second]
-    return mix((0.94, marked), (0.06, other(SAME, s.second, s)))
-
-
-def other(words, number, s):
-    """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
-    after = s.then(verb, link="past", second=None)
-    if s.link == "near":
-        return each(words, after)
+def paired(s, number):
+    """After the second animal: with "and" the two are several, "or" asks the nearer,
+    "near" changes nothing."""
     cue = "conjunction" if number == 0 else ""
-    number = 1 if s.link == "and" else number
-    return each(words, after._replace(number=number, cue=cue))
+    if s.link == "near":
+        number, cue = s.first
+    elif s.link == "and":
+        number = 1
+    return s.then(verb, number=number, cue=cue, link="past", first=())
 
 
 def verb(s):
@@ -325,14 +296,7 @@ def article(s):
 
 
 def thing(s):
-    """(same) mouse; a sentence with two animals is long enough without"""
-    if s.link:
-        return thing_itself(s)
-    return mix((0.1, each(LATER, s.then(thing_itself))), (0.9, thing_itself(s)))
-
-
-def thing_itself(s):
-    """What the verb and, where it eats or seeks, the animal ask for."""
+    """(same) mouse: what the verb and, where it eats or seeks, the animal ask for."""
     settled = ("verb → object",) if s.cue else ()
     if s.animal:
         settled += ("subject → object",)
@@ -340,9 +304,12 @@ def thing_itself(s):
     else:
         things = {"drinks": DRINKS, "chases": PREY, "watches": SIGHTS}[s.verb]
     asked = each(things, State(full_stop), "", settled)
-    if s.verb not in ("chases", "watches"):
+    if s.verb in ("chases", "watches"):
+        animals = each(ANIMAL_WORDS, State(full_stop), "", settled)
+        asked = mix((0.7, asked), (0.3, animals))
+    if s.link:  # long enough without
         return asked
-    return mix((0.7, asked), (0.3, each(ANY_ANIMAL, State(full_stop), "", settled)))
+    return mix((0.1, each(LATER, s.then(thing, link="past"))), (0.9, asked))
 
 
 # ----------------------------------------------------- the language: what follows from it
@@ -377,7 +344,7 @@ def options(state):
     return dict(sorted(told.items(), key=lambda item: -item[1].chance))
 
 
-START = State(sentence)
+START = State(noun_phrase)
 ENDLESS = "the rules in train.py say sentences of more than 100 words"
 
 
@@ -642,24 +609,19 @@ class HeldOut:
         words = [s.words for s in self.sentences]
         self.ids, self.targets = tensors(words, block_size)  # (N, T)
 
-    def floor(self):
-        """The loss that no model can beat on these sentences, in nats a word: the mean
-        of their exact log-probabilities. Rare sentences alone may be beaten."""
-        words = (self.targets != PADDING).sum().item()
-        return -sum(s.log_prob for s in self.sentences) / words
-
 
 @torch.no_grad()
-def loss_of(model, held_out):
-    """The mean loss, in nats a word, without dropout."""
+def loss_and_floor(model, fresh=None):
+    """The loss on fresh sentences, without dropout, and the floor that no model can
+    beat there: the mean of their exact log-probabilities. Both in nats a word.
+
+    fresh: a HeldOut; 6,000 sentences if None. Rare sentences alone may be beaten.
+    """
+    fresh = fresh or HeldOut(model.config.block_size)
     with looking(model):
-        return model(held_out.ids, held_out.targets)[1].item()
-
-
-def loss_and_floor(model):
-    """The loss on fresh sentences, and the floor under it, in nats a word."""
-    fresh = HeldOut(model.config.block_size)
-    return loss_of(model, fresh), fresh.floor()
+        loss = model(fresh.ids, fresh.targets)[1].item()
+    words = (fresh.targets != PADDING).sum().item()
+    return loss, -sum(s.log_prob for s in fresh.sentences) / words
 
 
 class Moment(NamedTuple):
@@ -680,6 +642,16 @@ class Moment(NamedTuple):
         if self.above < -0.1:
             return f"{-self.above:.2f}% BELOW the floor: causal_mask shows the future"
         return f"{max(0, self.above):.2f}% above the floor"
+
+
+def untrained(config, seed=0):
+    """A new GPT for the language, in eval mode: what training starts from, and the
+    baseline of every claim. The caller's random state stays as it is."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = GPT(config).eval()
+    model.names[: len(VOCABULARY)] = VOCABULARY
+    return model
 
 
 def optimizers(model, settings):
@@ -725,11 +697,10 @@ def train(config, settings, watch=lambda model, moment: None):
     corpus = spread(settings.steps * settings.batch_size, f"corpus {settings.seed}")
     ids, targets = tensors(corpus, config.block_size)  # (N, T)
     fresh = HeldOut(config.block_size, count=1000)
+    model = untrained(config, settings.seed)
+    both = optimizers(model, settings)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
-        torch.manual_seed(settings.seed)
-        model = GPT(config)
-        model.names[: len(VOCABULARY)] = VOCABULARY
-        both = optimizers(model, settings)
+        torch.manual_seed(settings.seed)  # of the dropout
         for step in range(settings.steps):
             if step % settings.eval_every == 0:
                 watch(model, evaluate(model, fresh, step))
@@ -760,13 +731,13 @@ def check_fit(config):
 
 def evaluate(model, fresh, step):
     """A Moment. Raises Mistake where the loss is no longer a number."""
-    loss = loss_of(model, fresh)
-    if not math.isfinite(loss):
+    moment = Moment(step, *loss_and_floor(model, fresh))
+    if not math.isfinite(moment.loss):
         raise Mistake(
             f"at step {step} the loss is no longer a number: the learning_rate is too "
             f"high ({TrainConfig.learning_rate} works), or model.py was edited"
         )
-    return Moment(step, loss, fresh.floor())
+    return moment
 
 
 # --------------------------------------------------------- looking inside: the heads
@@ -979,13 +950,6 @@ def role_of(name, pairs, model, blank, means):
     )
 
 
-def untrained(config, seed=0):
-    """The same architecture before training: the baseline of every claim."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return GPT(config).eval()
-
-
 # --------------------------------------------------------- looking inside: the words
 
 
@@ -1067,10 +1031,9 @@ def language():
     return hashlib.sha256(repr((VOCABULARY, told)).encode()).hexdigest()
 
 
-@torch.no_grad()
 def behaviour(model):
     """The loss on a few sentences: another formula or mask in model.py changes it."""
-    return loss_of(model, HeldOut(model.config.block_size, count=50))
+    return loss_and_floor(model, HeldOut(model.config.block_size, count=50))[0]
 
 
 def write(path, data):
@@ -1124,8 +1087,7 @@ def load_checkpoint(path):
         )
     try:
         # Debug mode belongs to the training that asked for it.
-        with torch.random.fork_rng(devices=[]):  # the caller's random state stays
-            model = GPT(GPTConfig(**{**content["config"], "debug": False})).eval()
+        model = untrained(GPTConfig(**{**content["config"], "debug": False}))
         model.load_state_dict(content["state"])
         same = math.isclose(behaviour(model), content["behaviour"], rel_tol=1e-4)
     except (TypeError, ValueError, RuntimeError):
@@ -1134,7 +1096,6 @@ def load_checkpoint(path):
         raise Mistake(
             f"{path} was trained with another model.py than today's; {RETRAIN}"
         )
-    model.names[: len(VOCABULARY)] = VOCABULARY
     return model, HeldOut(model.config.block_size, unseen=content["unseen"])
 
 
