@@ -22,6 +22,7 @@ import math
 import os
 import random
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -48,11 +49,11 @@ from model import (
 BEGIN, END = "<s>", "."
 
 
-class Animal(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Animal:
     """A noun that can be a subject, and what is peculiar to the animal."""
 
-    singular: str
-    plural: str
+    forms: tuple  # singular, plural
     foods: tuple
     homes: tuple
     habits: tuple  # what it does most when no adjective says otherwise
@@ -65,19 +66,19 @@ PLURAL_VERB = {
     "chases": "chase", "watches": "watch", "is": "are",
 }
 ANIMALS = (
-    Animal("cat", "cats", ("fish", "mouse"), ("basket",), ("chases", "drinks", "eats")),
-    Animal("fox", "foxes", ("mouse",), ("den", "forest"), ("eats", "chases", "watches")),
-    Animal("rabbit", "rabbits", ("carrot", "clover"), ("burrow",), ("eats", "seeks", "sleeps")),
-    Animal("monkey", "monkeys", ("banana",), ("tree",), ("watches", "chases", "sleeps")),
-    Animal("dog", "dogs", ("bone",), ("kennel",), ("chases", "eats", "seeks")),
-    Animal("horse", "horses", ("grass", "hay"), ("stable",), ("drinks", "eats", "seeks")),
-    Animal("cow", "cows", ("clover", "grass", "hay"), ("barn", "meadow"), ("eats", "sleeps", "drinks")),
-    Animal("bear", "bears", ("honey", "fish"), ("cave", "forest"), ("sleeps", "eats", "seeks")),
+    Animal(("cat", "cats"), ("fish", "mouse"), ("basket",), ("chases", "drinks", "eats")),
+    Animal(("fox", "foxes"), ("mouse",), ("den", "forest"), ("eats", "chases", "watches")),
+    Animal(("rabbit", "rabbits"), ("carrot", "clover"), ("burrow",), ("eats", "seeks", "sleeps")),
+    Animal(("monkey", "monkeys"), ("banana",), ("tree",), ("watches", "chases", "sleeps")),
+    Animal(("dog", "dogs"), ("bone",), ("kennel",), ("chases", "eats", "seeks")),
+    Animal(("horse", "horses"), ("grass", "hay"), ("stable",), ("drinks", "eats", "seeks")),
+    Animal(("cow", "cows"), ("clover", "grass", "hay"), ("barn", "meadow"), ("eats", "sleeps", "drinks")),
+    Animal(("bear", "bears"), ("honey", "fish"), ("cave", "forest"), ("sleeps", "eats", "seeks")),
     # These look the same in both numbers: only the determiner tells.
-    Animal("sheep", "sheep", ("hay", "grass"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
-    Animal("deer", "deer", ("moss", "grass"), ("forest",), ("drinks", "watches", "eats")),
+    Animal(("sheep", "sheep"), ("hay", "grass"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
+    Animal(("deer", "deer"), ("moss", "grass"), ("forest",), ("drinks", "watches", "eats")),
 )
-ANIMAL_WORDS = sum((animal[:2] for animal in ANIMALS), ())
+ANIMAL_WORDS = sum((animal.forms for animal in ANIMALS), ())
 # An adjective settles what its animal does: the hungry fox eats.
 ADJECTIVES = {
     "hungry": "eats", "greedy": "eats", "thirsty": "drinks", "sleepy": "sleeps",
@@ -174,15 +175,15 @@ def any_of(lists):
 
 
 def noun_phrase(s):
-    """the …, this …, two …, or bare: cats"""
+    """the …, this …, two …, or bare: (hungry) cats"""
     cue = "" if s.link else "determiner"
     determined = [
         each(words, s.then(phrase, number=number, cue=cue), cue)
         for number, words in enumerate(DETERMINERS)
     ]
     the = each(["the"], s.then(phrase))
-    bare = noun(s._replace(number=1))
-    return mix((0.6, the), (0.3, any_of(determined)), (0.1, bare))
+    bare = phrase(s._replace(number=1))
+    return mix((0.45, the), (0.45, any_of(determined)), (0.1, bare))
 
 
 def phrase(s):
@@ -215,13 +216,13 @@ def noun(s):
 
     def say(animal, number):
         cue = "subject" if s.number is None else ""  # `this cat` tells it twice
-        if animal.singular == animal.plural:
+        if len(set(animal.forms)) == 1:  # sheep
             number, cue = s.number, s.cue
         if s.link:
-            return each([animal[number or 0]], paired(s, number))
+            return each([animal.forms[number or 0]], paired(s, number))
         after = s.then(after_noun, number=number, cue=cue, animal=animal)
         settled = ("determiner → noun",) if s.cue else ()
-        return each([animal[number or 0]], after, "subject", settled)
+        return each([animal.forms[number or 0]], after, "subject", settled)
 
     return any_of([say(animal, n) for animal in ANIMALS for n in numbers(s)])
 
@@ -417,19 +418,15 @@ class Sentence(NamedTuple):
 
 
 def say(point):
-    """The sentence that has this point of the line from 0 to 1.
-
-    Each choice cuts the line into its options, each as long as it is likely, and goes on
-    within the one that has the point. So each sentence has a stretch of the line as long
-    as it is likely (arithmetic coding, read backwards).
-    """
+    """A sentence. At each choice the state's options share the line from 0 to 1, each as
+    much of it as it is likely; `point(state)` picks the one in whose share it lies."""
     words, state, log_prob = [BEGIN], START, 0.0
     while state is not None:
+        at = point(state)
         for option in options(state).values():
-            if point < option.chance:
+            if at < option.chance:
                 break
-            point -= option.chance
-        point /= option.chance
+            at -= option.chance
         log_prob += math.log(option.chance)
         words.append(option.word)
         state = option.state
@@ -441,19 +438,24 @@ def say(point):
 def sample(count, seed):
     """`count` random sentences of the language, the same for the same seed."""
     rng = random.Random(seed)
-    return [say(rng.random()) for _ in range(count)]
+    return [say(lambda state: rng.random()) for _ in range(count)]
 
 
 def spread(count, seed):
-    """The words of `count` sentences to learn from, evenly spread over the line.
+    """The words of `count` sentences to learn from: in each state its options take turns,
+    as often as they are likely (Holroyd & Propp 2010, "Rotor Walks and Markov Chains").
 
-    From each to the next the point moves on by the golden ratio, around the end: each
-    falls into one of the widest gaps that the others have left (Knuth, "The Art of
-    Computer Programming" 3, section 6.4, theorem S).
+    Each state has a point of the line, which moves on by the golden ratio, around the
+    end: always into one of the widest gaps that it has left (Knuth, "The Art of Computer
+    Programming" 3, section 6.4, theorem S).
     """
-    start = random.Random(seed).random()
-    golden_ratio = (math.sqrt(5) - 1) / 2
-    return [say((start + i * golden_ratio) % 1).words for i in range(count)]
+    points, golden_ratio = defaultdict(random.Random(seed).random), (5**0.5 - 1) / 2
+
+    def turn(state):
+        points[state] = (points[state] + golden_ratio) % 1
+        return points[state]
+
+    return [say(turn).words for _ in range(count)]
 
 
 def entropy():

@@ -195,7 +195,7 @@ def test_of_forty_sentences_of_a_teacher_hardly_one_is_refused():
 def expected_source(name, words, row):
     """An independent statement of the relations: by word lists, not by rules."""
     head = name.split(" → ")[0]
-    nouns = {w for a in train.ANIMALS for w in a[:2]}
+    nouns = {w for a in train.ANIMALS for w in a.forms}
     verbs = {*train.PLURAL_VERB, *train.PLURAL_VERB.values()}
     lists = {
         "determiner": set(sum(train.DETERMINERS, ())),
