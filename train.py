@@ -75,8 +75,8 @@ ANIMALS = (
     Animal(("cow", "cows"), ("clover", "grass", "hay"), ("barn", "meadow"), ("eats", "sleeps", "drinks")),
     Animal(("bear", "bears"), ("honey", "fish"), ("cave", "forest"), ("sleeps", "eats", "seeks")),
     # These look the same in both numbers: only the determiner tells.
-    Animal(("sheep", "sheep"), ("hay", "grass"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
-    Animal(("deer", "deer"), ("moss", "grass"), ("forest",), ("drinks", "watches", "eats")),
+    Animal(("sheep", "sheep"), ("hay", "grass", "clover"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
+    Animal(("deer", "deer"), ("moss", "grass", "clover"), ("forest",), ("drinks", "watches", "eats")),
 )
 ANIMAL_WORDS = sum((animal.forms for animal in ANIMALS), ())
 # An adjective settles what its animal does: the hungry fox eats.
@@ -587,11 +587,11 @@ def default_config():
 class TrainConfig(Settings):
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = setting(440, "training steps")
+    steps: int = setting(360, "training steps")
     batch_size: int = setting(144, "sentences in a step, each of them new")
     learning_rate: float = setting(0.075, "at its highest; see optimizers", 1e-6, 100)
     weight_decay: float = setting(0.8, "of queries and keys", 0, 100)
-    eval_every: int = setting(110, "steps between two looks at the held-out loss")
+    eval_every: int = setting(90, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
 

@@ -27,7 +27,7 @@ def test_sampling_is_repeatable():
 
 
 @pytest.mark.parametrize(
-    "prefix", ["", "the", "the hungry", "these", "the cat", "cats and", "the cat near"]
+    "prefix", ["", "the", "the hungry", "these", "the cat", "hungry", "the cat near"]
 )
 def test_the_exact_distribution_agrees_with_brute_sampling(prefix):
     words = (BEGIN, *prefix.split())
