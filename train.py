@@ -51,7 +51,10 @@ BEGIN, END = "<s>", "."
 
 @dataclass(frozen=True, eq=False)
 class Animal:
-    """A noun that can be a subject, and what is peculiar to the animal."""
+    """A noun that can be a subject, and what is peculiar to the animal.
+
+    Two animals are never the same, so they are compared by identity.
+    """
 
     forms: tuple  # singular, plural
     foods: tuple
@@ -229,10 +232,10 @@ def noun(s):
 
 def after_noun(s):
     """near the …, and the …, or the verb at once. A pair has a number of its own."""
-    alone = s.then(noun_phrase, number=None, cue="")
-    near = each(PREPOSITIONS, alone._replace(link="near", first=(s.number, s.cue)))
+    anew = s.then(noun_phrase, number=None, cue="")
+    near = each(PREPOSITIONS, anew._replace(link="near", first=(s.number, s.cue)))
     pair = [
-        each([word], alone._replace(link=word), "conjunction") for word in ("and", "or")
+        each([word], anew._replace(link=word), "conjunction") for word in ("and", "or")
     ]
     return mix((0.3, near), (0.3, any_of(pair)), (0.4, verb(s)))
 

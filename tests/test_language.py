@@ -26,6 +26,13 @@ def test_sampling_is_repeatable():
     assert train.spread(50, 1) == train.spread(50, 1) != train.spread(50, 2)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_options_take_turns_in_a_corpus_to_learn_from(seed):
+    first = Counter(words[1] for words in train.spread(1000, seed))
+    for word, chance in next_words((BEGIN,)).items():
+        assert first[word] == pytest.approx(1000 * chance, abs=4)
+
+
 @pytest.mark.parametrize(
     "prefix", ["", "the", "the hungry", "these", "the cat", "hungry", "the cat near"]
 )
