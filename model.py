@@ -61,7 +61,7 @@ class GPTConfig(Settings):
     n_head: int = setting(4, "attention heads in a block")
     n_embd: int = setting(44, "features of a token, a multiple of n_head")
     dropout: float = setting(0.0, "share of features dropped in training", 0, 0.99)
-    debug: bool = setting(False, "show the passes in eval mode", False, True)
+    debug: bool = setting(False, "show shapes and maps in eval mode", False, True)
 
     def __post_init__(self):
         super().__post_init__()

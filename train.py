@@ -592,7 +592,7 @@ class TrainConfig(Settings):
 
     steps: int = setting(360, "training steps")
     batch_size: int = setting(144, "sentences in a step, each of them new")
-    learning_rate: float = setting(0.075, "at its highest; see optimizers", 1e-6, 100)
+    learning_rate: float = setting(0.075, "at its highest", 1e-6, 100)
     weight_decay: float = setting(0.8, "of queries and keys", 0, 100)
     eval_every: int = setting(90, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
