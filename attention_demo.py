@@ -130,7 +130,7 @@ Head = namedtuple("Head", "q k scores weights v output")
 def one_head(q, k, v):
     """A head line by line, from its queries, keys and values: (T, d_k) each."""
     scores = q @ k.T / math.sqrt(q.size(1))  # (T, T)
-    scores = scores.masked_fill(~causal_mask(len(q)), -math.inf)  # (T, T)
+    scores = scores + torch.where(causal_mask(len(q)), 0.0, -math.inf)  # (T, T)
     weights = scores.exp() / scores.exp().sum(dim=1, keepdim=True)  # (T, T)
     output = weights @ v  # (T, d_k)
     return Head(q, k, scores, weights, v, output)

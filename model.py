@@ -85,7 +85,7 @@ def attention(q, k, v, mask):
     sum to 1.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
-    scores = scores.masked_fill(~mask, -math.inf)
+    scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)
     weights = scores.softmax(dim=-1)  # (..., T, T)
     return weights @ v, weights
 
@@ -111,7 +111,7 @@ class CausalSelfAttention(nn.Module):
             linear(x).unflatten(2, (self.n_head, -1)).transpose(1, 2)
             for linear in (self.query, self.key, self.value)
         )  # (B, n_head, T, head_size)
-        output, weights = attention(q, k, v, causal_mask(x.size(1)).to(x.device))
+        output, weights = attention(q, k, v, causal_mask(x.size(1)))
         self.weights(weights)  # (B, n_head, T, T)
         output = self.outputs(output)  # (B, n_head, T, head_size)
         y = output.transpose(1, 2).flatten(2)  # (B, T, n_embd): the heads side by side
@@ -271,7 +271,8 @@ class GPT(nn.Module):
                 f"{name} must be (B, T), one sequence a row, not longer than "
                 f"block_size={size}; these are {tuple(ids.shape)}"
             )
-        if ids.min() < lowest or ids.max() >= words:
+        least, most = ids.aminmax()
+        if least < lowest or most >= words:
             raise ValueError(f"{name} must be within the vocabulary, 0 to {words - 1}")
 
 
