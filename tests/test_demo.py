@@ -69,7 +69,7 @@ def test_the_five_lines_that_are_printed_are_those_that_run(monkeypatch, capsys)
     assert len(lines) == 5
     x, weights = torch.randn(4, 16), torch.randn(3, 16, 8)
     scope = dict(zip(("w_q", "w_k", "w_v"), weights))
-    scope |= {"math": math, "causal_mask": demo.causal_mask, "x": x}
+    scope |= {"math": math, "torch": torch, "causal_mask": demo.causal_mask, "x": x}
     exec("\n".join(lines), scope)  # noqa: S102 (what the reader is told to run)
     q, k, v = x @ weights
     expected = F.scaled_dot_product_attention(q, k, v, is_causal=True)
