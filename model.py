@@ -80,12 +80,13 @@ def causal_mask(T):
 def attention(q, k, v, mask):
     """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1).
 
-    q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column.
+    q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column:
+    0 is added there, -inf elsewhere.
     Returns the output (..., T, head_size) and the weights (..., T, T), whose rows
     sum to 1.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
-    scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)
+    scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
     weights = scores.softmax(dim=-1)  # (..., T, T)
     return weights @ v, weights
 

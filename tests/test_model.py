@@ -35,6 +35,14 @@ def test_attention_and_its_gradients_are_pytorch_s():
         torch.testing.assert_close(a, b, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_attention_keeps_the_precision_it_is_given(dtype):
+    q, k, v = torch.randn(3, 2, 7, 8, dtype=dtype)
+    output, weights = attention(q, k, v, causal_mask(7))
+    assert output.dtype == weights.dtype == dtype
+    assert (weights.triu(1) == 0).all()
+
+
 def test_the_heads_are_those_of_multihead_attention():
     gpt = blank()
     ours = gpt.blocks[0].attention
