@@ -73,7 +73,7 @@ def show_map(words, weights):
 def swap_in(words, swap):
     """The words with a swap such as "cat → cats" made in its last possible place, and
     the place. Raises Mistake where it is none."""
-    both = swap.replace("->", "→").split("→")
+    both = swap.lower().replace("->", "→").split("→")
     if [len(part.split()) for part in both] != [1, 1]:
         raise Mistake('a swap names two words: "cat → cats"')
     old, new = (part.strip() for part in both)
@@ -98,7 +98,8 @@ def show_swap(model, words, swap, carriers=None):
     pair = train.Pair(tuple(words), tuple(swapped), source)
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.share_of(clean - other, clean - patched)
-    known = all(truths) and math.isfinite(shares[0])
+    last = source == len(words) - 1
+    known = all(truths) and math.isfinite(shares[0]) and not last
     head = max(range(len(shares)), key=shares.__getitem__)
     if known:
         layer, place = train.pair_of(model.config, head)
@@ -111,11 +112,15 @@ def show_swap(model, words, swap, carriers=None):
     for reader, chances in said:
         print(f"  {reader:<{wide}}  says {percent(chances)}")
     if not all(truths):
-        tell(
-            "One of the two is outside the language: nothing tells what is right.", "  "
-        )
+        tell("Outside the language nothing tells what is right.", "  ")
+    elif last:
+        tell("This row reads the swapped word itself: no head has to look back.", "  ")
     elif not known:
-        tell("The swap changes nothing that may follow, or that the model says.", "  ")
+        tell(
+            """No decision to share out: each of the two needs a word of its own that may
+            follow, and the model must tell them apart.""",
+            "  ",
+        )
     else:
         print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
         for relation in relations_of_row(words):
@@ -129,10 +134,9 @@ def show_swap(model, words, swap, carriers=None):
 
 
 def relations_of_row(words):
-    """The relations that settle the word after `words`."""
-    for word in next_words(words):
-        return [r for r in relations_of((*words, word)) if r.row == len(words) - 1]
-    return []
+    """The relations that settle a word that may come after `words`."""
+    found = [relations_of((*words, word)) for word in next_words(words)]
+    return sorted({r for some in found for r in some if r.row == len(words) - 1})
 
 
 def show_sentence(model, text):
@@ -141,8 +145,7 @@ def show_sentence(model, text):
     words, weights = train.inspect_attention(model, text)
     names, flat = head_names(model.config), weights.flatten(0, 1)  # (heads, T, T)
     heading(" ".join(words[1:]))
-    related = [r for r in relations_of(words) if r.row + 1 < len(words)]
-    related += relations_of_row(words) if not train.leaves(words) else []
+    related = [*relations_of(words), *relations_of_row(words)]
     for relation in related:
         row, source = relation.row, relation.source
         after = words[row + 1] if row + 1 < len(words) else "…"
@@ -170,8 +173,8 @@ def show_table(model, roles):
     tell(
         """looks: how often the head's largest weight is on the right word. carries: how
         much of the decision moves when this head alone hears of the swap. flips: how
-        often the model then says the other word. back: how often "always so many words
-        back" would be right. blank: the best head before training."""
+        often the decision is the other one then. back: how often "always so many words
+        back" would be right. blank: the best head of an untrained model."""
     )
     below = "\n   " if columns() < 66 else ""  # a narrow terminal gets two lines
     print(f"\n  {'relation':<19}{below} head   looks carries flips  back blank")
@@ -255,9 +258,9 @@ def ask(model):
 
 
 def first_row(words, swap):
-    """The words up to the first row in which the swap changes what may follow."""
+    """The words up to the first later row in which the swap changes what may follow."""
     swapped, source = swap_in(words, swap)
-    for row in range(source + 1, len(words) + 1):
+    for row in range(source + 2, len(words) + 1):
         own, other = next_words(words[:row]), next_words(swapped[:row])
         if own and other and set(own) - set(other) and set(other) - set(own):
             return words[:row]

@@ -100,7 +100,7 @@ class CausalSelfAttention(nn.Module):
         self.query = nn.Linear(config.n_embd, config.n_embd)
         self.key = nn.Linear(config.n_embd, config.n_embd)
         self.value = nn.Linear(config.n_embd, config.n_embd)
-        # These two change nothing: a hook may see, or replace, what goes by.
+        # These two change nothing: a hook sees the weights, sees or replaces the outputs.
         self.weights = nn.Identity()
         self.outputs = nn.Identity()
         self.project = nn.Linear(config.n_embd, config.n_embd)
@@ -289,7 +289,7 @@ def looking(model):
 
 
 if __name__ == "__main__":
-    from train import polite  # whatever happens, a script ends in one line
+    from train import polite  # a mistake ends in one line
 
     with polite():
         gpt = GPT(GPTConfig(debug=True)).eval()

@@ -3,9 +3,10 @@
     python train.py                      # train, say how good it is, write checkpoint.pt
     python train.py --n_head 2 --seed 1  # tweak any setting: see --help
 
-Four parts, in reading order. The language: rules that say sentences, and know the exact
+Five parts, in reading order. The language: rules that say sentences, and know the exact
 distribution of the next word. The training, against the loss that no model can beat.
-Looking inside: what each head looks at, and what it carries. And the checkpoint.
+Looking inside: what each head looks at, and what it carries. The checkpoint. Talking to
+a person.
 """
 
 import sys
@@ -100,7 +101,7 @@ PREPOSITIONS = ("near", "behind", "beside")
 LATER = ("same", "nice")  # between the last "the" and the object
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
-KINDS = {  # the vocabulary by kind: each word stands in the first that has it
+KINDS = {  # the vocabulary by kind; a word may be of several
     "marks": (BEGIN, END),
     "little words": ("the", "and", "or"),
     "determiners": sum(DETERMINERS, ()),
@@ -120,8 +121,8 @@ IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
 # ---------------------------------------------------------------- the language: rules
 
-# "adjective → noun": the word in the role of the adjective settles the word that comes
-# next. What stands before the arrow is the role, what stands after it says where.
+# Before the arrow stands the role of the word that settles a later one, after it what is
+# settled: the noun, the verb, the object. "adjective → noun" settles what its noun does.
 SYNTACTIC = (
     "determiner → noun",
     "determiner → verb",
@@ -463,7 +464,8 @@ def spread(count, seed):
 
 def entropy():
     """The loss that no model can beat, in nats a word, exactly: the mean surprise of a
-    whole sentence by the mean number of its words. Raises Mistake where none ends."""
+    whole sentence by the mean number of its words. Raises Mistake where the rules can
+    go on without end."""
     try:
         surprise, length = to_come(START)
     except RecursionError:
@@ -502,15 +504,21 @@ def read(text, block_size=None):
     words = [BEGIN, *(word for word in words if word and word != BEGIN)]
     if len(words) == 1:
         raise Mistake('the sentence is empty: try "the hungry fox eats the mouse"')
-    if block_size and len(words) > block_size:
-        raise Mistake(
-            f"{len(words) - 1} words are too many: this model reads "
-            f"{block_size - 1} at most"
-        )
+    if block_size:
+        check_length(words, block_size)
     for place, word in enumerate(words):
         if word not in IDS:
             raise Mistake(unknown(words, place))
     return words
+
+
+def check_length(words, block_size):
+    """Raise Mistake where the words, from <s>, are more than a model reads."""
+    if len(words) > block_size:
+        raise Mistake(
+            f"{len(words) - 1} words are too many: this model reads "
+            f"{block_size - 1} at most"
+        )
 
 
 def unknown(words, place):
@@ -520,6 +528,8 @@ def unknown(words, place):
         return f"{told}: the nearest are {', '.join(near)}"
     fits = {}
     for word in next_words(words[:place]):
+        if word == END:
+            continue
         rest = words[place + 1 : place + 2]
         if not rest or rest[0] in next_words((*words[:place], word)):
             kind = next(kind for kind, members in KINDS.items() if word in members)
@@ -591,9 +601,9 @@ class TrainConfig(Settings):
     """How to train. Every field is a flag of `python train.py`."""
 
     steps: int = setting(360, "training steps")
-    batch_size: int = setting(144, "sentences in a step, each of them new")
-    learning_rate: float = setting(0.075, "at its highest", 1e-6, 100)
-    weight_decay: float = setting(0.8, "of queries and keys", 0, 100)
+    batch_size: int = setting(144, "sentences in a step")
+    learning_rate: float = setting(0.075, "its peak; see optimizers", 1e-6, 100)
+    weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
     eval_every: int = setting(90, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
@@ -607,10 +617,8 @@ class HeldOut:
 
     def __init__(self, block_size, unseen=None, count=6000, seen=()):
         sentences = sample(count, "held out")
-        if unseen is None:
-            unseen = [s.words not in seen for s in sentences]
-        self.unseen = list(unseen)
-        self.sentences = [s for s, keep in zip(sentences, unseen) if keep]
+        self.unseen = unseen or [s.words not in seen for s in sentences]
+        self.sentences = [s for s, keep in zip(sentences, self.unseen) if keep]
         words = [s.words for s in self.sentences]
         self.ids, self.targets = tensors(words, block_size)  # (N, T)
 
@@ -650,8 +658,8 @@ class Moment(NamedTuple):
 
 
 def untrained(config, seed=0):
-    """A new GPT for the language, in eval mode: what training starts from, and the
-    baseline of every claim. The caller's random state stays as it is."""
+    """A new GPT for the language, in eval mode: what training with this seed starts
+    from, and the baseline of every claim. The caller's random state stays as it is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = GPT(config).eval()
@@ -664,8 +672,8 @@ def optimizers(model, settings):
 
     Queries and keys learn at twice the rate of the other matrices, what AdamW has at
     0.8 of it. Weight decay is for the heads alone: what a head does not need fades.
-    Each optimizer comes with its schedule: a linear warm-up of 20 steps, and a cosine
-    down to 0.
+    Each optimizer comes with its schedule: a cosine down to 0, held down in the first
+    20 steps by a linear warm-up.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
     heads = [block.attention for block in model.blocks]
@@ -789,15 +797,16 @@ class Pair(NamedTuple):
     source: int  # the place where they differ
 
 
-def minimal_pair(words, source, rng=None):
-    """The Pair of `words`, a tuple from <s>, with another word at `source`.
+def minimal_pair(words, source, rng):
+    """The Pair of `words`, a tuple from <s>, with another word of its role at `source`.
 
-    What may follow is another word then; of several such words `rng` picks one.
-    None where there is no such word. The fewer words may follow both, the better.
+    What may follow is another word then. Of several such words it is one of those with
+    the fewest words that may follow both, picked by `rng`; None where there is none.
     """
     own, found = set(next_words(words)), []
-    others = sorted(options(follow(words[:source])[1]))
-    (rng or random.Random()).shuffle(others)
+    told = options(follow(words[:source])[1])
+    others = sorted(w for w in told if told[w].role == told[words[source]].role)
+    rng.shuffle(others)
     for other in others:
         swapped = (*words[:source], other, *words[source + 1 :])
         after = set(next_words(swapped))
@@ -807,7 +816,7 @@ def minimal_pair(words, source, rng=None):
                 break
     if not found:
         return None
-    return Pair(words, min(found)[1], source)
+    return Pair(words, min(found, key=lambda f: f[0])[1], source)
 
 
 def apart(words, swapped):
@@ -822,9 +831,8 @@ def decision(logits, own, other):
 
     logits: (n, vocab_size). own, other: (n, vocab_size) bool. Returns (n,), in nats.
     """
-    return logits.masked_fill(~own, -math.inf).logsumexp(-1) - logits.masked_fill(
-        ~other, -math.inf
-    ).logsumexp(-1)
+    own, other = (logits.masked_fill(~s, -math.inf).logsumexp(-1) for s in (own, other))
+    return own - other
 
 
 @torch.no_grad()
@@ -846,7 +854,7 @@ def patch_each_head(model, pairs, means=None):
             side[i, [IDS[word] for word in words]] = True
 
     def decided(ids):
-        return decision(model(ids)[0][n, row], *sides)
+        return decision(model.logits(ids)[n, row], *sides)
 
     def one_by_one(given):  # for each layer (n, n_head, T, head_size)
         for layer in range(config.n_layer):
@@ -885,7 +893,7 @@ class Role(NamedTuple):
 
     @property
     def shared(self):
-        """Whether no head carries half."""
+        """Whether not even the main carrier has half."""
         return not self.carries[self.head] >= 0.5
 
 
@@ -966,7 +974,8 @@ def expect(model, words):
     of a larger vocabulary, are left out, and the others make up the whole. Raises
     Mistake where the words are not known, don't begin with <s>, or are too many.
     """
-    words = read(from_begin(words), model.config.block_size)
+    words = from_begin(words)
+    check_length(words, model.config.block_size)
     with looking(model):
         logits = model.logits(as_ids(words))[0, -1, : len(VOCABULARY)]
     chances = logits.softmax(-1)
@@ -980,7 +989,7 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
 
     prompt: how each of them begins, a text or a list of words. temperature: 0 takes the
     likeliest word each time (greedy), 1 samples the model's own distribution, lower is
-    bolder, higher wilder. top_k: only the so many likeliest words are sampled from.
+    safer, higher wilder. top_k: only the so many likeliest words are sampled from.
     seed: makes it repeatable. Raises Mistake where the prompt or a number makes no sense.
     """
     check("count", count, int, 1, 10**6)
@@ -1027,11 +1036,11 @@ def share_in_language(model, count=1000, temperature=1.0, seed=0):
 # ------------------------------------------------------------------- the checkpoint
 
 CHECKPOINT = "checkpoint.pt"
-RETRAIN = '"python train.py" makes a new one'
+RETRAIN = '"python train.py" makes a new one, --out gives it its name'
 
 
 def language():
-    """A checksum of the words and the rules."""
+    """A fingerprint of the words and, by 200 sentences and their chances, the rules."""
     told = [(s.words, round(s.log_prob, 6)) for s in sample(200, "language")]
     return hashlib.sha256(repr((VOCABULARY, told)).encode()).hexdigest()
 
@@ -1167,9 +1176,9 @@ def one_line(message, most=170):
 
 @contextmanager
 def polite():
-    """Run a script's main part so that whatever happens ends in one line.
+    """Run a script's main part so that what a reader can meet ends in one line.
 
-    A Mistake or a full disk: the line, status 2. Ctrl-C: status 130. A closed pipe:
+    A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A closed pipe:
     quietly. One thread, so that a training can be repeated bit for bit.
     """
     torch.set_num_threads(1)
@@ -1231,15 +1240,16 @@ def main():
     add_flags(parser, TrainConfig())
     parser.add_argument(
         "--out",
-        help=f"where the model is written: {CHECKPOINT} for the default model, for any "
-        "other a name of its own is asked for",
+        default=argparse.SUPPRESS,
+        help=f"where the model is written: {CHECKPOINT} for the default shape, for "
+        "another a name such as n_head-2.pt",
     )
     flags = parser.parse_args()
     config, settings = (
         kind(**{f.name: getattr(flags, f.name) for f in fields(kind)})
         for kind in (GPTConfig, TrainConfig)
     )
-    out = own_name(config) if flags.out is None else flags.out
+    out = getattr(flags, "out", own_name(config))
     check_target(out)
     model, held_out = train(config, settings, progress)
     save_checkpoint(out, model, held_out)
@@ -1257,7 +1267,7 @@ Now look inside: python example.py{"" if out == CHECKPOINT else f" --checkpoint 
 
 
 def own_name(config):
-    """checkpoint.pt for the default model, for another such as n_head-2.pt."""
+    """checkpoint.pt for the default shape, for another such as n_head-2.pt."""
     default, own = asdict(default_config()), asdict(config)
     changed = [f"{n}-{own[n]}" for n in own if own[n] != default[n] and n != "debug"]
     return "-".join(changed) + ".pt" if changed else CHECKPOINT

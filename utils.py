@@ -133,7 +133,8 @@ def matrix(values, *, ax, title, caption="", blank=None, labels=None, limits=Non
     Values of both signs get a diverging map centred on zero, others a sequential one.
 
     blank:  a bool for each cell that has no value, such as the masked future
-    labels: (names of the rows, names of the columns); with them, numbers in the cells
+    labels: (names of the rows, names of the columns); with them, numbers in the
+            cells of up to six columns
     limits: (lowest, highest) of the colours
     """
     values = np.asarray(values, dtype=float)
@@ -184,7 +185,7 @@ def head_matrices(matrices, title, words=(), last="…"):
         if words:
             features = range(1, values.shape[1] + 1)
             columns = words if square else [i if i % 4 == 0 else "" for i in features]
-            labels = words if name in "kv" else row_labels(words, last), columns
+            labels = words if name in ("k", "v") else row_labels(words, last), columns
         matrix(values, ax=ax, title=stage, caption=caption, blank=blank, labels=labels)
     heading(figure, title)
     return figure
@@ -228,7 +229,6 @@ def relation_matrices(looks, carries, relations, heads):
         for label in ax.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
         outline(ax, apart)
-        literal(ax)
     scale(figure, axes, "share of the cases, of the decision")
     where = f"{len(apart)} outlined cells" if len(apart) > 1 else "the outlined cell"
     told = f"Looking is not yet carrying: the two disagree in {where}"

@@ -260,6 +260,23 @@ def test_a_swap_at_the_prompt_says_who_carries_it(arrow, dialogue):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
+        # The row that decides is a later one, which reads the same word in both.
+        (["the cat near the dogs", "cat → cats"], "the cat near the dogs ▸ …"),
+        (["The cat near the dogs", "Cat → cats"], "the cat near the dogs ▸ …"),
+        (["the cat", "cat → cats"], "reads the swapped word itself"),
+        (["the cat near the dogs", "cat → sheep"], "No decision to share out"),
+        (["this sheep"], "determiner → verb"),
+    ],
+)
+def test_what_the_prompt_says_is_true_of_the_row(lines, said, dialogue):
+    told = dialogue(*lines, "")
+    assert said in told
+    assert ("carries" in told) == said.endswith("…")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
         (["cat → cats"], "type a sentence first"),
         (["the cat", "dog → cat"], '"dog" is not in "the cat"'),
         (["the cat", "cat → lion"], '"lion" is not among'),
@@ -343,7 +360,7 @@ def test_a_broken_checkpoint(kind, said, call, checkpoint, tmp_path):
     path.parent.mkdir()
     broken(kind, checkpoint.read_bytes(), path)
     result = call(example, "--checkpoint", "there/own.pt", "the fox")
-    refused(example, result, said, "own.pt", '"python train.py" makes a new one')
+    refused(example, result, said, "own.pt", '"python train.py" makes a new one, --out')
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

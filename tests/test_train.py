@@ -1,4 +1,5 @@
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -117,13 +118,27 @@ def test_most_relations_have_a_head_that_looks_at_the_right_word(roles):
     assert len(found) >= len(roles) - 1, found
 
 
-def test_what_is_measured_is_a_share_for_each_head(default, roles):
-    heads = range(len(train.head_names(default[0].config)))
+def test_looks_is_how_often_the_largest_weight_is_on_the_source(default, roles):
+    pairs = train.pairs_of(default[1])
     for role in roles:
-        assert role.head in heads
-        for shares in (role.looks, role.carries, role.flips):
-            assert len(shares) == len(heads)
-        assert all(0 <= share <= 1 for share in role.looks + role.flips)
+        right = []
+        for pair in pairs[role.name][1::2]:  # the half that was not used to choose
+            maps = train.inspect_attention(default[0], pair.words).weights
+            right.append(maps.flatten(0, 1)[:, -1].argmax(-1) == pair.source)
+        shares = torch.stack(right).float().mean(0)
+        assert role.looks == pytest.approx(shares.tolist())
+
+
+def test_the_first_word_is_expected_too(default):
+    chances = train.expect(default[0], [train.BEGIN])
+    assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
+
+
+def test_swaps_are_varied(default):
+    for name, pairs in train.pairs_of(default[1]).items():
+        swaps = Counter((p.words[p.source], p.swapped[p.source]) for p in pairs)
+        if name != "conjunction → verb":  # it has two words
+            assert max(swaps.values()) < len(pairs) / 5, name
 
 
 def test_patched_together_the_heads_carry_the_whole_of_every_relation(default):
