@@ -90,15 +90,19 @@ ADJECTIVES = {
     "playful": "chases", "curious": "watches", "careful": "watches",
 }
 # fmt: on
-DRINKS = ("milk", "water", "juice")
-PREY = ("bird", "ball", "butterfly", "mouse")
-SIGHTS = ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish")
+OBJECTS = {  # what one eats or seeks depends on the animal
+    "drinks": ("milk", "water", "juice"),
+    "chases": ("bird", "ball", "butterfly", "mouse"),
+    "watches": ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish"),
+}
+OF_ANIMALS = ("chases", "watches")  # what is done to animals too
+UNCOUNTED = {"milk", "water", "juice", "grass", "hay", "clover", "honey", "moss"}
 DETERMINERS = (("this", "that", "every", "a"), ("these", "those", "two", "many"))
 COLOURS = ("brown", "black", "white", "gray", "little")
 HOMES = sum((animal.homes for animal in ANIMALS), ())
 PLACES = tuple(dict.fromkeys(HOMES)) + ("river", "road")
 PREPOSITIONS = ("near", "behind", "beside")
-LATER = ("same", "nice")  # between the last "the" and the object
+LATER = ("same", "nice")  # of an object, as a colour is
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
 KINDS = {  # the vocabulary by kind; a word may be of several
@@ -108,12 +112,12 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "adjectives": tuple(ADJECTIVES),
     "colours": COLOURS,
     "animals": ANIMAL_WORDS,
-    "food and drink": sum((a.foods for a in ANIMALS), ()) + DRINKS,
+    "food and drink": sum((a.foods for a in ANIMALS), ()) + OBJECTS["drinks"],
     "homes": HOMES,
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
-    "things to chase and watch": PREY + SIGHTS,
-    "before a noun": LATER,
+    "things to chase and watch": OBJECTS["chases"] + OBJECTS["watches"],
+    "before an object": LATER,
     "after is and are": ALONE + TOGETHER,
 }
 VOCABULARY = list(dict.fromkeys(word for words in KINDS.values() for word in words))
@@ -178,16 +182,19 @@ def any_of(lists):
     return mix(*((1 / len(lists), options) for options in lists))
 
 
+def determined(state, determiners, role):
+    """this …, or two …: the determiner tells the number."""
+    told = state._replace(number=0), state._replace(number=1)
+    return any_of([each(*said, role) for said in zip(determiners, told)])
+
+
 def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats"""
     cue = "" if s.link else "determiner"
-    determined = [
-        each(words, s.then(phrase, number=number, cue=cue), cue)
-        for number, words in enumerate(DETERMINERS)
-    ]
     the = each(["the"], s.then(phrase))
+    this = determined(s.then(phrase, cue=cue), DETERMINERS, cue)
     bare = phrase(s._replace(number=1))
-    return mix((0.45, the), (0.45, any_of(determined)), (0.1, bare))
+    return mix((0.45, the), (0.45, this), (0.1, bare))
 
 
 def phrase(s):
@@ -295,26 +302,42 @@ def complement(s):
     return each(ALONE + TOGETHER if s.number else ALONE, State(full_stop))
 
 
+def objects(s):
+    """What the verb and, where it eats or seeks, the animal ask for."""
+    if s.animal:
+        return s.animal.foods if s.verb == "eats" else s.animal.homes
+    return OBJECTS[s.verb]
+
+
 def article(s):
-    """the ▸ …"""
-    return each(["the"], s.then(thing))
+    """the ▸ …, this ▸ …; a ▸ … only of what is counted, two ▸ … only of animals"""
+    singular, plural = DETERMINERS
+    determiners = [singular if UNCOUNTED.isdisjoint(objects(s)) else singular[:2]]
+    if s.verb in OF_ANIMALS:
+        determiners.append(plural)
+    the = each(["the"], s.then(thing))
+    this = determined(s.then(thing), determiners, "determiner")
+    return mix((0.75, the), (0.25, this))
 
 
 def thing(s):
-    """(same) mouse: what the verb and, where it eats or seeks, the animal ask for."""
-    settled = ("verb → object",) if s.cue else ()
+    """(brown) mouse; if it is an animal, the determiner has told its number."""
+    settled = ()
     if s.animal:
         settled += ("subject → object",)
-        things = s.animal.foods if s.verb == "eats" else s.animal.homes
-    else:
-        things = {"drinks": DRINKS, "chases": PREY, "watches": SIGHTS}[s.verb]
-    asked = each(things, State(full_stop), "", settled)
-    if s.verb in ("chases", "watches"):
-        animals = each(ANIMAL_WORDS, State(full_stop), "", settled)
-        asked = mix((0.7, asked), (0.3, animals))
+    if s.cue and s.number != 1:  # two foxes are chased and watched alike
+        settled += ("verb → object",)
+    if s.verb in OF_ANIMALS and s.number is not None:
+        settled += ("determiner → noun",)
+    asked = each(objects(s), State(full_stop), "", settled)
+    if s.verb in OF_ANIMALS:
+        forms = [animal.forms[number] for animal in ANIMALS for number in numbers(s)]
+        animals = each(forms, State(full_stop), "", settled)
+        asked = animals if s.number == 1 else mix((0.7, asked), (0.3, animals))
     if s.link:  # long enough without
         return asked
-    return mix((0.1, each(LATER, s.then(thing, link="past"))), (0.9, asked))
+    described = each(COLOURS + LATER, s.then(thing, link="past"))
+    return mix((0.1, described), (0.9, asked))
 
 
 # ----------------------------------------------------- the language: what follows from it
@@ -600,11 +623,11 @@ def default_config():
 class TrainConfig(Settings):
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = setting(360, "training steps")
+    steps: int = setting(400, "training steps")
     batch_size: int = setting(144, "sentences in a step")
     learning_rate: float = setting(0.075, "its peak; see optimizers", 1e-6, 100)
     weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
-    eval_every: int = setting(90, "steps between two looks at the held-out loss")
+    eval_every: int = setting(100, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
 
