@@ -96,7 +96,7 @@ OBJECTS = {  # what one eats or seeks depends on the animal
     "watches": ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish"),
 }
 OF_ANIMALS = ("chases", "watches")  # what is done to animals too
-UNCOUNTED = {"milk", "water", "juice", "grass", "hay", "clover", "honey", "moss"}
+UNCOUNTED = {*OBJECTS["drinks"], "grass", "hay", "clover", "honey", "moss", "rain"}
 DETERMINERS = (("this", "that", "every", "a"), ("these", "those", "two", "many"))
 COLOURS = ("brown", "black", "white", "gray", "little")
 HOMES = sum((animal.homes for animal in ANIMALS), ())
@@ -303,20 +303,22 @@ def complement(s):
 
 
 def objects(s):
-    """What the verb and, where it eats or seeks, the animal ask for."""
+    """What the verb and, where it eats or seeks, the animal ask for. Of what is not
+    counted there is only the one after "the"."""
     if s.animal:
-        return s.animal.foods if s.verb == "eats" else s.animal.homes
-    return OBJECTS[s.verb]
+        things = s.animal.foods if s.verb == "eats" else s.animal.homes
+    else:
+        things = OBJECTS[s.verb]
+    return things if s.number is None else [t for t in things if t not in UNCOUNTED]
 
 
 def article(s):
-    """the ▸ …, this ▸ …; a ▸ … only of what is counted, two ▸ … only of animals"""
-    singular, plural = DETERMINERS
-    determiners = [singular if UNCOUNTED.isdisjoint(objects(s)) else singular[:2]]
-    if s.verb in OF_ANIMALS:
-        determiners.append(plural)
-    the = each(["the"], s.then(thing))
-    this = determined(s.then(thing), determiners, "determiner")
+    """the ▸ …, this ▸ …, or of animals also two ▸ …"""
+    the, counted = each(["the"], s.then(thing)), s.then(thing, number=0)
+    if not objects(counted):
+        return the
+    determiners = DETERMINERS if s.verb in OF_ANIMALS else DETERMINERS[:1]
+    this = determined(counted, determiners, "determiner")
     return mix((0.75, the), (0.25, this))
 
 

@@ -116,8 +116,6 @@ a dog chases a cat
 the cat chases a mouse
 the dog eats a bone
 that monkey eats this banana
-the horse eats this hay
-the cats drink that milk
 every fox seeks a den
 the foxes watch two dogs
 the dog chases these little cats
@@ -152,6 +150,8 @@ the cat chases these bird
 the dogs chase a cats
 the dog eats two bone
 the cow eats a hay
+the cat drinks two milk
+the fox watches a rain
 the cat chases this brown dogs"""
 
 
@@ -328,7 +328,7 @@ def test_an_edited_rule_is_followed(edited):
 
 def test_where_a_sentence_leaves_the_language():
     told = train.leaves(read("a hungry cow eats a"))
-    assert told == 'after "a hungry cow eats" comes: the, this, that; not "a"'
+    assert told == 'after "a hungry cow eats" comes: the; not "a"'
     assert "a sentence begins with" in train.leaves(read("eats"))
 
 
