@@ -95,7 +95,7 @@ OBJECTS = {  # what one eats or seeks depends on the animal
     "chases": ("bird", "ball", "butterfly", "mouse"),
     "watches": ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish"),
 }
-OF_ANIMALS = ("chases", "watches")  # what is done to animals too
+OF_ANIMALS = ("chases", "watches")  # what may be done to animals too
 UNCOUNTED = {*OBJECTS["drinks"], "grass", "hay", "clover", "honey", "moss", "rain"}
 DETERMINERS = (("this", "that", "every", "a"), ("these", "those", "two", "many"))
 COLOURS = ("brown", "black", "white", "gray", "little")
@@ -145,7 +145,7 @@ class State(NamedTuple):
     """
 
     rule: Callable  # what comes next
-    number: int | None = None  # of the animal: 0 one, 1 several, None not told yet
+    number: int | None = None  # of the noun: 0 one, 1 several, None not told yet
     cue: str = ""  # the role of the word that settles the number, or later the object
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for; later the one that was said
@@ -218,7 +218,7 @@ def colour(s):
 
 
 def numbers(s):
-    """The animal's: both where nothing has told it."""
+    """The noun's: both where nothing has told it."""
     return (0, 1) if s.number is None else (s.number,)
 
 
@@ -303,8 +303,8 @@ def complement(s):
 
 
 def objects(s):
-    """What the verb and, where it eats or seeks, the animal ask for. Of what is not
-    counted there is only the one after "the"."""
+    """What the verb and, where it eats or seeks, the animal ask for. A determiner
+    counts: after it comes only what can be counted."""
     if s.animal:
         things = s.animal.foods if s.verb == "eats" else s.animal.homes
     else:
