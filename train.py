@@ -145,7 +145,7 @@ class State(NamedTuple):
     """
 
     rule: Callable  # what comes next
-    number: int | None = None  # of the noun: 0 one, 1 several, None not told yet
+    number: int | None = None  # of the noun: 0 one, 1 several, None not told
     cue: str = ""  # the role of the word that settles the number, or later the object
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for; later the one that was said
@@ -190,6 +190,7 @@ def determined(state, determiners, role):
 
 def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats"""
+    # The determiner of a second noun phrase would hide the first from the verb.
     cue = "" if s.link else "determiner"
     the = each(["the"], s.then(phrase))
     this = determined(s.then(phrase, cue=cue), DETERMINERS, cue)
@@ -303,8 +304,8 @@ def complement(s):
 
 
 def objects(s):
-    """What the verb and, where it eats or seeks, the animal ask for. A determiner
-    counts: after it comes only what can be counted."""
+    """What the verb and, where it eats or seeks, the animal ask for. What is
+    not counted comes only after "the"."""
     if s.animal:
         things = s.animal.foods if s.verb == "eats" else s.animal.homes
     else:
@@ -323,7 +324,7 @@ def article(s):
 
 
 def thing(s):
-    """(brown) mouse; if it is an animal, the determiner has told its number."""
+    """(brown) mouse, or where it may be an animal, dog; after "the" also dogs"""
     settled = ()
     if s.animal:
         settled += ("subject → object",)

@@ -113,6 +113,9 @@ the hungry fox near the den eats the mouse
 the rabbit and a little deer are friends
 the curious monkeys watch the butterfly
 a dog chases a cat
+the cat near the dogs chases a bird
+the cat watches this sheep
+the cat watches two sheep
 the cat chases a mouse
 the dog eats a bone
 that monkey eats this banana
@@ -150,7 +153,9 @@ the cat chases these bird
 the dogs chase a cats
 the dog eats two bone
 the cow eats a hay
-the cat drinks two milk
+the cat drinks a milk
+the cat chases dogs
+the cat near the dogs chases the brown bird
 the fox watches a rain
 the cat chases this brown dogs"""
 
@@ -248,6 +253,19 @@ def test_relations_are_those_of_an_independent_statement_and_necessary():
                 assert set(own) - set(other) and set(other) - set(own)
                 assert sum(a != b for a, b in zip(pair.words, pair.swapped)) == 1
     assert set(seen) == set(train.RELATIONS) and min(seen.values()) >= 60
+
+
+@pytest.mark.parametrize(
+    "text", ["the dog chases these little", "a cat watches this brown"]
+)
+def test_the_determiner_of_a_coloured_object_is_necessary(text):
+    words = tuple(read(text))
+    row = len(words) - 1
+    assert train.Relation("determiner → noun", row, row - 1) in train.relations_of(
+        (*words, "sheep")
+    )
+    pair = train.minimal_pair(words, row - 1, random.Random(0))
+    assert all(train.apart(pair.words, pair.swapped))
 
 
 @pytest.mark.parametrize(
