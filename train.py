@@ -184,8 +184,11 @@ def any_of(lists):
 
 def determined(state, determiners, role):
     """this …, or two …: the determiner tells the number."""
-    told = state._replace(number=0), state._replace(number=1)
-    return any_of([each(*said, role) for said in zip(determiners, told)])
+    said = [
+        each(words, state._replace(number=number), role)
+        for number, words in enumerate(determiners)
+    ]
+    return any_of(said)
 
 
 def noun_phrase(s):
@@ -304,8 +307,8 @@ def complement(s):
 
 
 def objects(s):
-    """What the verb and, where it eats or seeks, the animal ask for. What is
-    not counted comes only after "the"."""
+    """What the verb and, where it eats or seeks, the animal ask for. What is not counted
+    comes only after "the"."""
     if s.animal:
         things = s.animal.foods if s.verb == "eats" else s.animal.homes
     else:
@@ -315,29 +318,27 @@ def objects(s):
 
 def article(s):
     """the ▸ …, this ▸ …, or of animals also two ▸ …"""
-    the, counted = each(["the"], s.then(thing)), s.then(thing, number=0)
-    if not objects(counted):
+    the = each(["the"], s.then(thing))
+    if UNCOUNTED.issuperset(objects(s)):
         return the
     determiners = DETERMINERS if s.verb in OF_ANIMALS else DETERMINERS[:1]
-    this = determined(counted, determiners, "determiner")
+    this = determined(s.then(thing), determiners, "determiner")
     return mix((0.75, the), (0.25, this))
 
 
 def thing(s):
     """(brown) mouse, or where it may be an animal, dog; after "the" also dogs"""
-    settled = ()
-    if s.animal:
-        settled += ("subject → object",)
-    if s.cue and s.number != 1:  # two foxes are chased and watched alike
-        settled += ("verb → object",)
-    if s.verb in OF_ANIMALS and s.number is not None:
-        settled += ("determiner → noun",)
+    living = s.verb in OF_ANIMALS
+    settled = ("subject → object",) if s.animal else ()
+    # Two foxes are chased and watched alike.
+    settled += ("verb → object",) if s.cue and s.number != 1 else ()
+    settled += ("determiner → noun",) if living and s.number is not None else ()
     asked = each(objects(s), State(full_stop), "", settled)
-    if s.verb in OF_ANIMALS:
+    if living:
         forms = [animal.forms[number] for animal in ANIMALS for number in numbers(s)]
         animals = each(forms, State(full_stop), "", settled)
         asked = animals if s.number == 1 else mix((0.7, asked), (0.3, animals))
-    if s.link:  # long enough without
+    if s.link:  # past a second noun phrase, or described already
         return asked
     described = each(COLOURS + LATER, s.then(thing, link="past"))
     return mix((0.1, described), (0.9, asked))

@@ -1,10 +1,10 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads 8600 20      # twenty seeds from 8600: every head (4 min)
-    python tests/benchmark.py seeds 8600 20      # the same: floor, in the language (4 min)
-    python tests/benchmark.py experiments        # other shapes and recipes (3 min)
+    python tests/benchmark.py heads 8600 20      # twenty seeds from 8600: every head (3 min)
+    python tests/benchmark.py seeds 8600 20      # the same: floor, in the language (3 min)
+    python tests/benchmark.py experiments        # other shapes and recipes (2 min)
     python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
-    python tests/benchmark.py faults             # damaged files, killed processes (5 min)
+    python tests/benchmark.py faults             # damaged files, killed processes (2 min)
 
 A speed is a ratio against a peer that is measured in the same run, alternating; each
 figure is a median.

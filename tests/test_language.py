@@ -215,7 +215,7 @@ the rabbit seeks the carrot
 many hungry cows eat the hay"""
 
 
-def test_of_forty_sentences_of_a_teacher_hardly_one_is_refused():
+def test_these_forty_sentences_but_one_are_in_the_language():
     told = FORTY.splitlines()
     out = [text for text in told if not train.in_language(read(text))]
     assert len(told) == 40 and out == ["the rabbit seeks the carrot"]
