@@ -357,9 +357,10 @@ def machine():
 
     A state is [rule, back, back, ...]: after each thing that its rule may say comes the
     state so many places back; the place before the first is the end. What is said is
-    [chance, words, role, settled], the words equally likely.
+    [chance, words, use]: where these lists have them, the words equally likely.
     """
-    lists = {name: {} for name in ("words", "settled", "said", "rules", "states")}
+    names = "words", "chances", "uses", "said", "rules", "states"
+    lists = {name: {} for name in names}
 
     def place(name, item):
         return lists[name].setdefault(item, len(lists[name]))
@@ -372,9 +373,9 @@ def machine():
             for word, (chance, _, after, *use) in train.options(state).items():
                 alike = float(f"{chance:.9g}"), number(after), *use
                 words.setdefault(alike, []).append(train.IDS[word])
-            for (chance, after, role, by), ids in words.items():
-                use = place("words", tuple(sorted(ids))), role, place("settled", by)
-                told.append((place("said", (chance, *use)), after))
+            for (chance, after, *use), ids in words.items():
+                alike = place("words", tuple(sorted(ids))), place("uses", tuple(use))
+                told.append((place("said", (place("chances", chance), *alike)), after))
             rule, nexts = zip(*sorted(told))
             numbers[state] = place("states", (place("rules", rule), *nexts))
         return numbers[state]

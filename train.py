@@ -95,14 +95,17 @@ OBJECTS = {  # what one eats or seeks depends on the animal
     "chases": ("bird", "ball", "butterfly", "mouse"),
     "watches": ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish"),
 }
-OF_ANIMALS = ("chases", "watches")  # what may be done to animals too
+TO_ANIMALS = ("chases", "watches")  # what may be done to animals too
 UNCOUNTED = {*OBJECTS["drinks"], "grass", "hay", "clover", "honey", "moss", "rain"}
-DETERMINERS = (("this", "that", "every", "a"), ("these", "those", "two", "many"))
+# Before one, before several.
+POINTING = (("this", "that"), ("these", "those"))
+COUNTING = (("every", "a"), ("two", "many"))
+DETERMINERS = tuple(point + count for point, count in zip(POINTING, COUNTING))
 COLOURS = ("brown", "black", "white", "gray", "little")
-HOMES = sum((animal.homes for animal in ANIMALS), ())
-PLACES = tuple(dict.fromkeys(HOMES)) + ("river", "road")
+OF_OBJECTS = ("nice", "same")  # where a colour may stand
 PREPOSITIONS = ("near", "behind", "beside")
-LATER = ("same", "nice")  # of an object, as a colour is
+HOMES = sum((animal.homes for animal in ANIMALS), ())
+PLACES = tuple(dict.fromkeys((*HOMES, "river", "road", *OBJECTS["chases"])))
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
 KINDS = {  # the vocabulary by kind; a word may be of several
@@ -117,7 +120,7 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
     "things to chase and watch": OBJECTS["chases"] + OBJECTS["watches"],
-    "before an object": LATER,
+    "before an object": OF_OBJECTS,
     "after is and are": ALONE + TOGETHER,
 }
 VOCABULARY = list(dict.fromkeys(word for words in KINDS.values() for word in words))
@@ -149,8 +152,10 @@ class State(NamedTuple):
     cue: str = ""  # the role of the word that settles the number, or later the object
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for; later the one that was said
-    link: str = ""  # to a second noun phrase: near, and, or; "past" after it
+    link: str = ""  # to a second noun phrase: near, and, or
     first: tuple = ()  # number and cue of the animal that stands near a second one
+    counted: bool = False  # whether the object's determiner counts
+    full: bool = False  # whether nothing more is described
 
     def then(self, rule, **told):
         """The state afterwards: the next rule, and what has been told."""
@@ -195,20 +200,30 @@ def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats"""
     # The determiner of a second noun phrase would hide the first from the verb.
     cue = "" if s.link else "determiner"
-    the = each(["the"], s.then(phrase))
+    the = each(["the"], s.then(after_the))
     this = determined(s.then(phrase, cue=cue), DETERMINERS, cue)
     bare = phrase(s._replace(number=1))
     return mix((0.45, the), (0.45, this), (0.1, bare))
 
 
+def after_the(s):
+    """two foxes, or what comes after any determiner"""
+    two = each(COUNTING[1], described(s).then(noun, number=1))
+    return mix((0.05, two), (0.95, phrase(s)))
+
+
+def described(s):
+    """After a word about the noun: an adjective of the first and one more word about the
+    second leave no room in twelve tokens for a third."""
+    return s._replace(full=bool(s.link and s.verb))
+
+
 def phrase(s):
-    """(hungry) (brown) fox; a second one has one of them, or is a place: tree"""
+    """(hungry) (brown) fox; a second one has one of them"""
     if s.link:
-        described = each(COLOURS + tuple(ADJECTIVES), s.then(noun))
-        if s.link == "near" and s.number is None:
-            place = each(PLACES, paired(s, None))
-            return mix((0.2, described), (0.1, place), (0.7, noun(s)))
-        return mix((0.2, described), (0.8, noun(s)))
+        after = described(s)
+        words = each(COLOURS, after.then(second)), each(ADJECTIVES, after.then(noun))
+        return mix((0.1, any_of(words)), (0.9, second(s)))
     adjectives = [
         each([word], s.then(colour, verb=verb), "adjective")
         for word, verb in ADJECTIVES.items()
@@ -216,9 +231,16 @@ def phrase(s):
     return mix((0.5, any_of(adjectives)), (0.5, colour(s)))
 
 
+def second(s):
+    """fox, or near it also a place: tree"""
+    if s.link != "near" or s.number == 1:
+        return noun(s)
+    return mix((0.1, each(PLACES, paired(s, None))), (0.9, noun(s)))
+
+
 def colour(s):
     """(brown) fox"""
-    return mix((0.25, each(COLOURS, s.then(noun))), (0.75, noun(s)))
+    return mix((0.2, each(COLOURS, s.then(noun))), (0.8, noun(s)))
 
 
 def numbers(s):
@@ -249,7 +271,7 @@ def after_noun(s):
     pair = [
         each([word], anew._replace(link=word), "conjunction") for word in ("and", "or")
     ]
-    return mix((0.3, near), (0.3, any_of(pair)), (0.4, verb(s)))
+    return mix((0.2, near), (0.2, any_of(pair)), (0.6, verb(s)))
 
 
 def paired(s, number):
@@ -260,22 +282,23 @@ def paired(s, number):
         number, cue = s.first
     elif s.link == "and":
         number = 1
-    return s.then(verb, number=number, cue=cue, link="past", first=())
+    return s.then(verb, number=number, cue=cue, link="", first=())
 
 
 def verb(s):
-    """The adjective's, or mostly one of the first animal's habits."""
+    """The adjective's, or mostly one of the first animal's habits; is may always come."""
+    be = say_verb(s, "is")
     if s.verb:
-        return say_verb(s, s.verb)
+        return mix((0.95, say_verb(s, s.verb)), (0.05, be))
     habits = any_of([say_verb(s, verb) for verb in s.animal.habits])
     others = any_of([say_verb(s, verb) for verb in PLURAL_VERB if verb != "is"])
-    return mix((0.48, habits), (0.32, others), (0.2, say_verb(s, "is")))
+    return mix((0.62, habits), (0.26, others), (0.12, be))
 
 
 def say_verb(s, verb):
     """The verb for one or for several; where nothing tells the number, for either."""
     settled = (f"{s.cue} → verb",) if s.cue else ()
-    settled += ("adjective → noun",) if s.verb else ()
+    settled += ("adjective → noun",) if s.verb == verb else ()
     forms = verb, PLURAL_VERB[verb]
     return any_of(
         [
@@ -294,7 +317,7 @@ def after_verb(s, verb, number):
     # The adjective that told the verb tells the object too: then neither is the cue.
     cue = "" if s.verb else "verb"
     animal = s.animal if verb in ("eats", "seeks") else None
-    return State(article, cue=cue, animal=animal, verb=verb, link=s.link)
+    return State(article, cue=cue, animal=animal, verb=verb, full=s.full)
 
 
 def full_stop(s):
@@ -302,33 +325,37 @@ def full_stop(s):
 
 
 def complement(s):
-    """asleep, or of several also: friends"""
-    return each(ALONE + TOGETHER if s.number else ALONE, State(full_stop))
+    """asleep, hungry, black, or of several also: friends"""
+    alone = each((*ALONE, *COLOURS, *ADJECTIVES), State(full_stop))
+    together = each(TOGETHER, State(full_stop))
+    return mix((0.5, alone), (0.5, together)) if s.number else alone
 
 
 def objects(s):
     """What the verb and, where it eats or seeks, the animal ask for. What is not counted
-    comes only after "the"."""
+    comes after no determiner that counts."""
     if s.animal:
         things = s.animal.foods if s.verb == "eats" else s.animal.homes
     else:
         things = OBJECTS[s.verb]
-    return things if s.number is None else [t for t in things if t not in UNCOUNTED]
+    return [t for t in things if not (s.counted and t in UNCOUNTED)]
 
 
 def article(s):
-    """the ▸ …, this ▸ …, or of animals also two ▸ …"""
+    """the ▸ …, this ▸ …, of what is counted a ▸ …, or of animals also two ▸ …"""
+    numbers = 2 if s.verb in TO_ANIMALS else 1
     the = each(["the"], s.then(thing))
-    if UNCOUNTED.issuperset(objects(s)):
-        return the
-    determiners = DETERMINERS if s.verb in OF_ANIMALS else DETERMINERS[:1]
-    this = determined(s.then(thing), determiners, "determiner")
-    return mix((0.75, the), (0.25, this))
+    this = determined(s.then(thing), POINTING[:numbers], "determiner")
+    counted = s.then(thing, counted=True)
+    if not objects(counted):
+        return mix((0.8, the), (0.2, this))
+    a = determined(counted, COUNTING[:numbers], "determiner")
+    return mix((0.8, the), (0.1, this), (0.1, a))
 
 
 def thing(s):
     """(brown) mouse, or where it may be an animal, dog; after "the" also dogs"""
-    living = s.verb in OF_ANIMALS
+    living = s.verb in TO_ANIMALS
     settled = ("subject → object",) if s.animal else ()
     # Two foxes are chased and watched alike.
     settled += ("verb → object",) if s.cue and s.number != 1 else ()
@@ -338,10 +365,11 @@ def thing(s):
         forms = [animal.forms[number] for animal in ANIMALS for number in numbers(s)]
         animals = each(forms, State(full_stop), "", settled)
         asked = animals if s.number == 1 else mix((0.7, asked), (0.3, animals))
-    if s.link:  # past a second noun phrase, or described already
+    if s.full:
         return asked
-    described = each(COLOURS + LATER, s.then(thing, link="past"))
-    return mix((0.1, described), (0.9, asked))
+    # Not "a same bird".
+    words = [w for w in COLOURS + OF_OBJECTS if not (s.counted and w == "same")]
+    return mix((0.03, each(words, s.then(thing, full=True))), (0.97, asked))
 
 
 # ----------------------------------------------------- the language: what follows from it
