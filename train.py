@@ -90,11 +90,12 @@ ADJECTIVES = {
     "playful": "chases", "curious": "watches", "careful": "watches",
 }
 # fmt: on
-OBJECTS = {  # what one eats or seeks depends on the animal
+OBJECTS = {
     "drinks": ("milk", "water", "juice"),
     "chases": ("bird", "ball", "butterfly", "mouse"),
     "watches": ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish"),
 }
+BY_ANIMAL = ("eats", "seeks")  # what, depends on the animal
 TO_ANIMALS = ("chases", "watches")  # what may be done to animals too
 UNCOUNTED = {*OBJECTS["drinks"], "grass", "hay", "clover", "honey", "moss", "rain"}
 # Before one, before several.
@@ -179,7 +180,7 @@ def each(words, state, role="", settled=()):
 
 def mix(*shares):
     """One of several lists of options: pairs of a chance and a list."""
-    return [o._replace(chance=c * o.chance) for c, said in shares for o in said]
+    return [Option(c * o.chance, *o[1:]) for c, said in shares for o in said]
 
 
 def any_of(lists):
@@ -257,7 +258,8 @@ def noun(s):
             number, cue = s.number, s.cue
         if s.link:
             return each([animal.forms[number or 0]], paired(s, number))
-        after = s.then(after_noun, number=number, cue=cue, animal=animal)
+        known = animal if s.verb in ("", *BY_ANIMAL) else None
+        after = s.then(after_noun, number=number, cue=cue, animal=known)
         settled = ("determiner → noun",) if s.cue else ()
         return each([animal.forms[number or 0]], after, "subject", settled)
 
@@ -316,7 +318,7 @@ def after_verb(s, verb, number):
         return State(complement, number)
     # The adjective that told the verb tells the object too: then neither is the cue.
     cue = "" if s.verb else "verb"
-    animal = s.animal if verb in ("eats", "seeks") else None
+    animal = s.animal if verb in BY_ANIMAL else None
     return State(article, cue=cue, animal=animal, verb=verb, full=s.full)
 
 
@@ -469,7 +471,11 @@ class Sentence(NamedTuple):
     """A sentence of the language, from <s> to the full stop."""
 
     words: tuple
-    log_prob: float  # exact, in nats
+
+    @property
+    def log_prob(self):
+        """Exact, in nats."""
+        return sum(math.log(option.chance) for option in follow(self.words)[0])
 
     @property
     def relations(self):
@@ -477,27 +483,26 @@ class Sentence(NamedTuple):
 
 
 def say(point):
-    """A sentence. At each choice the state's options share the line from 0 to 1, each as
-    much of it as it is likely; `point(state)` picks the one in whose share it lies."""
-    words, state, log_prob = [BEGIN], START, 0.0
+    """The words of a sentence. At each choice the state's options share the line from 0
+    to 1, each as much of it as it is likely; `point(state)` lies in the share of one."""
+    words, state = [BEGIN], START
     while state is not None:
         at = point(state)
         for option in options(state).values():
-            if at < option.chance:
-                break
             at -= option.chance
-        log_prob += math.log(option.chance)
+            if at < 0:
+                break
         words.append(option.word)
         state = option.state
         if len(words) > 100:
             raise Mistake(ENDLESS)
-    return Sentence(tuple(words), log_prob)
+    return tuple(words)
 
 
 def sample(count, seed):
     """`count` random sentences of the language, the same for the same seed."""
     rng = random.Random(seed)
-    return [say(lambda state: rng.random()) for _ in range(count)]
+    return [Sentence(say(lambda state: rng.random())) for _ in range(count)]
 
 
 def spread(count, seed):
@@ -514,7 +519,7 @@ def spread(count, seed):
         points[state] = (points[state] + golden_ratio) % 1
         return points[state]
 
-    return [say(turn).words for _ in range(count)]
+    return [say(turn) for _ in range(count)]
 
 
 def entropy():
@@ -655,7 +660,7 @@ def default_config():
 class TrainConfig(Settings):
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = setting(400, "training steps")
+    steps: int = setting(420, "training steps")
     batch_size: int = setting(144, "sentences in a step")
     learning_rate: float = setting(0.075, "its peak; see optimizers", 1e-6, 100)
     weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
