@@ -252,7 +252,7 @@ def numbers(s):
 def noun(s):
     """fox. What tells its number is the word itself, or with sheep the determiner."""
 
-    def say(animal, number):
+    def said(animal, number):
         cue = "subject" if s.number is None else ""  # `this cat` tells it twice
         if len(set(animal.forms)) == 1:  # sheep
             number, cue = s.number, s.cue
@@ -263,7 +263,7 @@ def noun(s):
         settled = ("determiner → noun",) if s.cue else ()
         return each([animal.forms[number or 0]], after, "subject", settled)
 
-    return any_of([say(animal, n) for animal in ANIMALS for n in numbers(s)])
+    return any_of([said(animal, n) for animal in ANIMALS for n in numbers(s)])
 
 
 def after_noun(s):
