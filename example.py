@@ -92,16 +92,14 @@ def show_swap(model, words, swap, carriers=None):
     swapped, source = swap_in(words, swap)
     names, old, new = head_names(model.config), words[source], swapped[source]
     heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
-    truths = next_words(words), next_words(swapped)
     said = [(f"it reads {old}", expect(model, words))]
     said.append((f"it reads {new}", expect(model, swapped)))
     pair = train.Pair(tuple(words), tuple(swapped), source)
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.share_of(clean - other, clean - patched)
-    last = source == len(words) - 1
-    known = all(truths) and math.isfinite(shares[0]) and not last
     head = max(range(len(shares)), key=shares.__getitem__)
-    if known:
+    why = no_share(pair, shares)
+    if not why:
         layer, place = train.pair_of(model.config, head)
         print(f"  {names[head]} looks back:")
         show_map(words, train.inspect_attention(model, words).weights[layer, place])
@@ -111,26 +109,27 @@ def show_swap(model, words, swap, carriers=None):
     wide = max(len(reader) for reader, _ in said)
     for reader, chances in said:
         print(f"  {reader:<{wide}}  says {percent(chances)}")
-    if not all(truths):
-        tell("Outside the language nothing tells what is right.", "  ")
-    elif last:
-        tell("This row reads the swapped word itself: no head has to look back.", "  ")
-    elif not known:
-        tell(
-            """No decision to share out: each of the two needs a word of its own that may
-            follow, and the model must tell them apart.""",
-            "  ",
-        )
-    else:
-        print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
-        for relation in relations_of_row(words):
-            main = (carriers or {}).get(relation.name, head)
-            if relation.source == source and main != head:
-                tell(
-                    f"(Of {relation.name} as a whole {names[main]} carries most.)", "  "
-                )
-        told = [percent(truth) for truth in truths]
-        tell(f"the truth: {told[0]}; after the swap: {told[1]}", "  ")
+    if why:
+        return tell(why, "  ")
+    print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
+    for relation in relations_of_row(words):
+        main = (carriers or {}).get(relation.name, head)
+        if relation.source == source and main != head:
+            tell(f"(Of {relation.name} as a whole {names[main]} carries most.)", "  ")
+    truth, after = percent(next_words(words)), percent(next_words(swapped))
+    return tell(f"the truth: {truth}; after the swap: {after}", "  ")
+
+
+def no_share(pair, shares):
+    """Why there is no decision to share out: a line, or "" where there is one."""
+    if not (next_words(pair.words) and next_words(pair.swapped)):
+        return "Outside the language nothing tells what is right."
+    if pair.source == len(pair.words) - 1:
+        return "This row reads the swapped word itself: no head has to look back."
+    if not math.isfinite(shares[0]):
+        return """No decision to share out: each of the two needs a word of its own that
+            may follow, and the model must tell them apart."""
+    return ""
 
 
 def relations_of_row(words):
