@@ -357,7 +357,8 @@ def machine():
 
     A state is [rule, back, back, ...]: after each thing that its rule may say comes the
     state so many places back; the place before the first is the end. What is said is
-    [chance, words, use]: where these lists have them, the words equally likely.
+    [chance, words, use], each a place in the list of that name: the words are equally
+    likely, and their use is [role, relations that settle them].
     """
     names = "words", "chances", "uses", "said", "rules", "states"
     lists = {name: {} for name in names}
@@ -374,8 +375,8 @@ def machine():
                 alike = float(f"{chance:.9g}"), number(after), *use
                 words.setdefault(alike, []).append(train.IDS[word])
             for (chance, after, *use), ids in words.items():
-                alike = place("words", tuple(sorted(ids))), place("uses", tuple(use))
-                told.append((place("said", (place("chances", chance), *alike)), after))
+                which = place("words", tuple(sorted(ids))), place("uses", tuple(use))
+                told.append((place("said", (place("chances", chance), *which)), after))
             rule, nexts = zip(*sorted(told))
             numbers[state] = place("states", (place("rules", rule), *nexts))
         return numbers[state]

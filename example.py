@@ -110,18 +110,19 @@ def show_swap(model, words, swap, carriers=None):
     for reader, chances in said:
         print(f"  {reader:<{wide}}  says {percent(chances)}")
     if why:
-        return tell(why, "  ")
+        tell(why, "  ")
+        return
     print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
     for relation in relations_of_row(words):
         main = (carriers or {}).get(relation.name, head)
         if relation.source == source and main != head:
             tell(f"(Of {relation.name} as a whole {names[main]} carries most.)", "  ")
     truth, after = percent(next_words(words)), percent(next_words(swapped))
-    return tell(f"the truth: {truth}; after the swap: {after}", "  ")
+    tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
 
 def no_share(pair, shares):
-    """Why there is no decision to share out: a line, or "" where there is one."""
+    """Why there is no decision to share out: a sentence, or "" where there is one."""
     if not (next_words(pair.words) and next_words(pair.swapped)):
         return "Outside the language nothing tells what is right."
     if pair.source == len(pair.words) - 1:

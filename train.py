@@ -83,7 +83,7 @@ ANIMALS = (
     Animal(("deer", "deer"), ("moss", "grass", "clover"), ("forest",), ("drinks", "watches", "eats")),
 )
 ANIMAL_WORDS = sum((animal.forms for animal in ANIMALS), ())
-# An adjective settles what its animal does: the hungry fox eats.
+# The first animal's adjective settles what it does: the hungry fox eats, or just is.
 ADJECTIVES = {
     "hungry": "eats", "greedy": "eats", "thirsty": "drinks", "sleepy": "sleeps",
     "tired": "sleeps", "lost": "seeks", "cold": "seeks", "quick": "chases",
@@ -103,10 +103,10 @@ POINTING = (("this", "that"), ("these", "those"))
 COUNTING = (("every", "a"), ("two", "many"))
 DETERMINERS = tuple(point + count for point, count in zip(POINTING, COUNTING))
 COLOURS = ("brown", "black", "white", "gray", "little")
-OF_OBJECTS = ("nice", "same")  # where a colour may stand
+OF_OBJECTS = ("nice", "same")  # before an object only, as a colour
 PREPOSITIONS = ("near", "behind", "beside")
 HOMES = sum((animal.homes for animal in ANIMALS), ())
-PLACES = tuple(dict.fromkeys((*HOMES, "river", "road", *OBJECTS["chases"])))
+LANDMARKS = tuple(dict.fromkeys((*HOMES, "river", "road", *OBJECTS["chases"])))
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
 KINDS = {  # the vocabulary by kind; a word may be of several
@@ -121,8 +121,8 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
     "things to chase and watch": OBJECTS["chases"] + OBJECTS["watches"],
-    "before an object": OF_OBJECTS,
-    "after is and are": ALONE + TOGETHER,
+    "only before an object": OF_OBJECTS,
+    "only after is and are": ALONE + TOGETHER,
 }
 VOCABULARY = list(dict.fromkeys(word for words in KINDS.values() for word in words))
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
@@ -130,7 +130,7 @@ IDS = {word: i for i, word in enumerate(VOCABULARY)}
 # ---------------------------------------------------------------- the language: rules
 
 # Before the arrow stands the role of the word that settles a later one, after it what is
-# settled: the noun, the verb, the object. "adjective → noun" settles what its noun does.
+# settled: the noun, the verb, the object. "adjective → noun" settles what the noun does.
 SYNTACTIC = (
     "determiner → noun",
     "determiner → verb",
@@ -209,20 +209,21 @@ def noun_phrase(s):
 
 def after_the(s):
     """two foxes, or what comes after any determiner"""
-    two = each(COUNTING[1], described(s).then(noun, number=1))
+    # No role: no word for one could stand here, so nothing is settled by a choice.
+    two = each(COUNTING[1], with_word(s).then(noun, number=1))
     return mix((0.05, two), (0.95, phrase(s)))
 
 
-def described(s):
-    """After a word about the noun: an adjective of the first and one more word about the
-    second leave no room in twelve tokens for a third."""
+def with_word(s):
+    """After a word about the noun. An adjective of the first, which a colour may have
+    followed, and a word about the second leave no room in twelve tokens for a third."""
     return s._replace(full=bool(s.link and s.verb))
 
 
 def phrase(s):
     """(hungry) (brown) fox; a second one has one of them"""
     if s.link:
-        after = described(s)
+        after = with_word(s)
         words = each(COLOURS, after.then(second)), each(ADJECTIVES, after.then(noun))
         return mix((0.1, any_of(words)), (0.9, second(s)))
     adjectives = [
@@ -233,10 +234,10 @@ def phrase(s):
 
 
 def second(s):
-    """fox, or near it also a place: tree"""
+    """fox, or near it also a thing: tree, ball"""
     if s.link != "near" or s.number == 1:
         return noun(s)
-    return mix((0.1, each(PLACES, paired(s, None))), (0.9, noun(s)))
+    return mix((0.1, each(LANDMARKS, paired(s, None))), (0.9, noun(s)))
 
 
 def colour(s):
@@ -327,7 +328,8 @@ def full_stop(s):
 
 
 def complement(s):
-    """asleep, hungry, black, or of several also: friends"""
+    """asleep, hungry, black, or of several also: friends. Only the number is known:
+    black foxes may be white."""
     alone = each((*ALONE, *COLOURS, *ADJECTIVES), State(full_stop))
     together = each(TOGETHER, State(full_stop))
     return mix((0.5, alone), (0.5, together)) if s.number else alone
@@ -345,18 +347,18 @@ def objects(s):
 
 def article(s):
     """the ▸ …, this ▸ …, of what is counted a ▸ …, or of animals also two ▸ …"""
-    numbers = 2 if s.verb in TO_ANIMALS else 1
+    most = 2 if s.verb in TO_ANIMALS else 1
     the = each(["the"], s.then(thing))
-    this = determined(s.then(thing), POINTING[:numbers], "determiner")
+    pointing = determined(s.then(thing), POINTING[:most], "determiner")
     counted = s.then(thing, counted=True)
     if not objects(counted):
-        return mix((0.8, the), (0.2, this))
-    a = determined(counted, COUNTING[:numbers], "determiner")
-    return mix((0.8, the), (0.1, this), (0.1, a))
+        return mix((0.8, the), (0.2, pointing))
+    counting = determined(counted, COUNTING[:most], "determiner")
+    return mix((0.8, the), (0.1, pointing), (0.1, counting))
 
 
 def thing(s):
-    """(brown) mouse, or where it may be an animal, dog; after "the" also dogs"""
+    """(brown, nice) mouse, or where it may be an animal, dog; after "the" also dogs"""
     living = s.verb in TO_ANIMALS
     settled = ("subject → object",) if s.animal else ()
     # Two foxes are chased and watched alike.
