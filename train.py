@@ -513,7 +513,8 @@ def spread(count, seed):
 
     Each state has a point of the line, which moves on by the golden ratio, around the
     end: always into one of the widest gaps that it has left (Knuth, "The Art of Computer
-    Programming" 3, section 6.4, theorem S).
+    Programming" 3, section 6.4, theorem S). Chances with which a state's walk falls into
+    step with the next one's would undo this; a test of the language watches for it.
     """
     points, golden_ratio = defaultdict(random.Random(seed).random), (5**0.5 - 1) / 2
 

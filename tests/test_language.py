@@ -42,6 +42,23 @@ def test_options_take_turns_in_a_corpus_to_learn_from(seed):
         assert first[word] == pytest.approx(1000 * chance, abs=4)
 
 
+def unevenness(corpus):
+    """How far what follows an adjective is from its chances, on average."""
+    apart = []
+    for adjective in train.ADJECTIVES:
+        words = (BEGIN, "the", adjective)
+        after = Counter(s[len(words)] for s in corpus if s[: len(words)] == words)
+        total, chances = sum(after.values()), next_words(words)
+        apart += [sum(abs(after[w] / total - c) for w, c in chances.items())]
+    return statistics.mean(apart)
+
+
+def test_the_walk_of_one_state_is_not_in_step_with_that_of_the_next():
+    random_ones = unevenness([s.words for s in MANY[:30000]])
+    for seed in range(2):
+        assert unevenness(train.spread(30000, seed)) < 0.75 * random_ones
+
+
 @pytest.mark.parametrize(
     "prefix",
     [
