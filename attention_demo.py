@@ -356,12 +356,10 @@ def machine():
     """The language as a table; states with the same future are one.
 
     A state is [rule, back, back, ...]: after each thing that its rule may say comes the
-    state so many places back; the place before the first is the end. What is said is
-    [chance, words, use], each a place in the list of that name: the words are equally
-    likely, and their use is [role, relations that settle them].
+    state so many places back; the place before the first is the end. A thing said is
+    [chance, words, use], places in these lists; a use is [role, what settles it].
     """
-    names = "words", "chances", "uses", "said", "rules", "states"
-    lists = {name: {} for name in names}
+    lists = {n: {} for n in ("words", "chances", "uses", "said", "rules", "states")}
 
     def place(name, item):
         return lists[name].setdefault(item, len(lists[name]))
