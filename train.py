@@ -667,7 +667,7 @@ class TrainConfig(Settings):
     batch_size: int = setting(144, "sentences in a step")
     learning_rate: float = setting(0.075, "its peak; see optimizers", 1e-6, 100)
     weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
-    eval_every: int = setting(100, "steps between two looks at the held-out loss")
+    eval_every: int = setting(140, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
 
