@@ -357,7 +357,7 @@ def machine():
 
     A state is [rule, back, back, ...]: after each thing that its rule may say comes the
     state so many places back; the place before the first is the end. A thing said is
-    [chance, words, use], places in these lists; a use is [role, what settles it].
+    [chance of each, words, use], by place in these lists; a use is [role, settled by].
     """
     lists = {n: {} for n in ("words", "chances", "uses", "said", "rules", "states")}
 

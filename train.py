@@ -259,6 +259,7 @@ def noun(s):
             number, cue = s.number, s.cue
         if s.link:
             return each([animal.forms[number or 0]], paired(s, number))
+        # Who is thirsty drinks what all drink: no need to remember who it was.
         known = animal if s.verb in ("", *BY_ANIMAL) else None
         after = s.then(after_noun, number=number, cue=cue, animal=known)
         settled = ("determiner → noun",) if s.cue else ()

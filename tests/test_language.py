@@ -80,7 +80,9 @@ def test_the_exact_distribution_agrees_with_brute_sampling(prefix):
     total, exact = sum(followers.values()), next_words(words)
     assert total > 50 and set(followers) <= set(exact)
     for word, chance in exact.items():
-        slack = 5 * math.sqrt(chance * (1 - chance) / total) + 2 / total
+        if chance * total < 1:  # too rare to be compared one by one
+            continue
+        slack = 5 * math.sqrt(chance * (1 - chance) / total) + 1e-9
         assert followers[word] / total == pytest.approx(chance, abs=slack)
 
 
