@@ -355,7 +355,7 @@ def rounded(data):
 def machine():
     """The language as a table; states with the same future are one.
 
-    A state is [rule, back, back, ...]: after each thing that its rule may say comes the
+    A state is "rule,back,back,...": after each thing that its rule may say comes the
     state so many places back; the place before the first is the end. A thing said is
     [chance of each, words, use], by place in these lists; a use is [role, settled by].
     """
@@ -381,8 +381,8 @@ def machine():
 
     table = {"start": number(train.START)}
     table |= {name: list(items) for name, items in lists.items()}
-    for at, (rule, *nexts) in enumerate(table["states"]):
-        table["states"][at] = [rule, *(at - after for after in nexts)]
+    back = [(r, *(at - n for n in ns)) for at, (r, *ns) in enumerate(table["states"])]
+    table["states"] = ";".join(",".join(map(str, state)) for state in back)
     return table
 
 

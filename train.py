@@ -28,6 +28,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
+from itertools import product
 from statistics import fmean, mode
 from typing import NamedTuple
 
@@ -52,10 +53,7 @@ BEGIN, END = "<s>", "."
 
 @dataclass(frozen=True, eq=False)
 class Animal:
-    """A noun that can be a subject, and what is peculiar to the animal.
-
-    Two animals are never the same, so they are compared by identity.
-    """
+    """A noun that can be a subject, and what is peculiar to the animal."""
 
     forms: tuple  # singular, plural
     foods: tuple
@@ -82,7 +80,6 @@ ANIMALS = (
     Animal(("sheep", "sheep"), ("hay", "grass", "clover"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
     Animal(("deer", "deer"), ("moss", "grass", "clover"), ("forest",), ("drinks", "watches", "eats")),
 )
-ANIMAL_WORDS = sum((animal.forms for animal in ANIMALS), ())
 # The first animal's adjective settles what it does: the hungry fox eats, or just is.
 ADJECTIVES = {
     "hungry": "eats", "greedy": "eats", "thirsty": "drinks", "sleepy": "sleeps",
@@ -90,38 +87,40 @@ ADJECTIVES = {
     "playful": "chases", "curious": "watches", "careful": "watches",
 }
 # fmt: on
-OBJECTS = {
-    "drinks": ("milk", "water", "juice"),
-    "chases": ("bird", "ball", "butterfly", "mouse"),
-    "watches": ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish"),
-}
-BY_ANIMAL = ("eats", "seeks")  # what, depends on the animal
-TO_ANIMALS = ("chases", "watches")  # what may be done to animals too
-UNCOUNTED = {*OBJECTS["drinks"], "grass", "hay", "clover", "honey", "moss", "rain"}
-# Before one, before several.
-POINTING = (("this", "that"), ("these", "those"))
-COUNTING = (("every", "a"), ("two", "many"))
-DETERMINERS = tuple(point + count for point, count in zip(POINTING, COUNTING))
-COLOURS = ("brown", "black", "white", "gray", "little")
-OF_OBJECTS = ("nice", "same")  # before an object only, as a colour
-PREPOSITIONS = ("near", "behind", "beside")
+DRINKS = ("milk", "water", "juice")
+TOYS = ("bird", "ball", "butterfly", "mouse")
+SIGHTS = ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish")
+ACTIONS = tuple(verb for verb in PLURAL_VERB if verb != "is")
+# What is eaten or sought depends on the animal; animals may be chased and watched too.
+OBJECTS = {"drinks": DRINKS, "chases": TOYS, "watches": SIGHTS}
+TO_ANIMALS = ("chases", "watches")
 HOMES = sum((animal.homes for animal in ANIMALS), ())
-LANDMARKS = tuple(dict.fromkeys((*HOMES, "river", "road", *OBJECTS["chases"])))
+LANDMARKS = tuple(dict.fromkeys((*HOMES, "river", "road", *TOYS)))
+UNCOUNTED = {*DRINKS, "grass", "hay", "clover", "honey", "moss", "rain"}
+ONE, SEVERAL, MASS = "one", "several", "uncounted"  # the number of a noun
+DETERMINERS = {  # and the numbers of the nouns that they stand before
+    ("this", "that"): (ONE, MASS),
+    ("every", "a"): (ONE,),
+    ("these", "those"): (SEVERAL,),
+    ("two", "many"): (SEVERAL,),
+    (): (SEVERAL, MASS),  # bare
+}
+COLOURS = ("brown", "black", "white", "gray", "little", "nice")
+PREPOSITIONS = ("near", "behind", "beside")
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
 KINDS = {  # the vocabulary by kind; a word may be of several
     "marks": (BEGIN, END),
-    "little words": ("the", "and", "or"),
+    "little words": ("the", "same", "and", "or"),
     "determiners": sum(DETERMINERS, ()),
     "adjectives": tuple(ADJECTIVES),
     "colours": COLOURS,
-    "animals": ANIMAL_WORDS,
-    "food and drink": sum((a.foods for a in ANIMALS), ()) + OBJECTS["drinks"],
+    "animals": sum((animal.forms for animal in ANIMALS), ()),
+    "food and drink": sum((a.foods for a in ANIMALS), ()) + DRINKS,
     "homes": HOMES,
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
-    "things to chase and watch": OBJECTS["chases"] + OBJECTS["watches"],
-    "only before an object": OF_OBJECTS,
+    "things to chase and watch": TOYS + SIGHTS,
     "only after is and are": ALONE + TOGETHER,
 }
 VOCABULARY = list(dict.fromkeys(word for words in KINDS.values() for word in words))
@@ -142,21 +141,19 @@ RELATIONS = SYNTACTIC + SEMANTIC
 
 
 class State(NamedTuple):
-    """All that a speaker must remember in the middle of a sentence.
+    """All that a speaker must remember in the middle of a sentence. A GPT has no such
+    memory: it must look back for each of these."""
 
-    A rule takes the state and returns its options. A GPT has no such memory: it must
-    look back for each of these.
-    """
-
-    rule: Callable  # what comes next
-    number: int | None = None  # of the noun: 0 one, 1 several, None not told
-    cue: str = ""  # the role of the word that settles the number, or later the object
+    rule: Callable  # takes the state, and says what comes next
+    place: str = ""  # of the noun phrase: first, after near, and, or; an object
+    animals: bool = True  # whether one may stand there
+    things: tuple = ()  # that may
+    numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
+    settled: tuple = ()  # the relations that settle the next noun, verb or object
     animal: Animal | None = None
-    verb: str = ""  # that the adjective asks for; later the one that was said
-    link: str = ""  # to a second noun phrase: near, and, or
-    first: tuple = ()  # number and cue of the animal that stands near a second one
-    counted: bool = False  # whether the object's determiner counts
-    full: bool = False  # whether nothing more is described
+    verb: str = ""  # that the adjective asks for
+    first: tuple = ()  # numbers and settled of the animal that stands near a second one
+    full: bool = False  # whether there is no room for more words about a noun
 
     def then(self, rule, **told):
         """The state afterwards: the next rule, and what has been told."""
@@ -173,143 +170,158 @@ class Option(NamedTuple):
     settled: tuple = ()  # the relations that settle it
 
 
-def each(words, state, role="", settled=()):
-    """One of the words, all equally likely."""
-    return [Option(1 / len(words), word, state, role, settled) for word in words]
+def each(chance, words, state, role="", settled=()):
+    """One of the words, all equally likely: together they have the chance."""
+    share = chance / len(words)
+    return [Option(share, word, state, role, settled) for word in words if chance]
 
 
-def mix(*shares):
-    """One of several lists of options: pairs of a chance and a list."""
-    return [Option(c * o.chance, *o[1:]) for c, said in shares for o in said]
+def share(chance, options):
+    """What another rule says, with this chance."""
+    return [Option(chance * option.chance, *option[1:]) for option in options]
 
 
-def any_of(lists):
-    """One of several lists of options, all equally likely."""
-    return mix(*((1 / len(lists), options) for options in lists))
+def forms(noun):
+    """The words for a noun, by its number."""
+    if isinstance(noun, Animal):
+        return dict(zip((ONE, SEVERAL), noun.forms))
+    return {MASS if noun in UNCOUNTED else ONE: noun}
 
 
-def determined(state, determiners, role):
-    """this …, or two …: the determiner tells the number."""
-    said = [
-        each(words, state._replace(number=number), role)
-        for number, words in enumerate(determiners)
-    ]
-    return any_of(said)
+def fitting(s, numbers):
+    """Those of the numbers that a noun which may stand here has."""
+    nouns = ANIMALS * s.animals + s.things
+    return tuple(n for n in numbers if any(n in forms(noun) for noun in nouns))
 
 
 def noun_phrase(s):
-    """the …, this …, two …, or bare: (hungry) cats"""
+    """the …, this …, two …, or bare: (hungry) cats, (nice) grass"""
+    the = 0.88 if s.place == "object" else 0.45
+    yield from each(the, ["the"], s.then(after_the))
+    told = [(words, fitting(s, numbers)) for words, numbers in DETERMINERS.items()]
+    others = [(words, numbers) for words, numbers in told if numbers]
     # The determiner of a second noun phrase would hide the first from the verb.
-    cue = "" if s.link else "determiner"
-    the = each(["the"], s.then(after_the))
-    this = determined(s.then(phrase, cue=cue), DETERMINERS, cue)
-    bare = phrase(s._replace(number=1))
-    return mix((0.45, the), (0.45, this), (0.1, bare))
+    role = "determiner" if s.place in ("", "object") else ""
+    settled = (*s.settled, "determiner → noun") if role else ()
+    for words, numbers in others:
+        chance = (1 - the) / len(others)
+        if words:
+            after = s.then(phrase, numbers=numbers, settled=settled)
+            yield from each(chance, words, after, role)
+        else:
+            yield from share(chance, phrase(s._replace(numbers=numbers, settled=())))
 
 
 def after_the(s):
-    """two foxes, or what comes after any determiner"""
+    """same fox, two foxes, or what comes after any determiner"""
+    rare = 0 if s.full else 0.04
+    two = rare / 2 if fitting(s, (SEVERAL,)) else 0
+    yield from each(rare - two, ["same"], described(s))
     # No role: no word for one could stand here, so nothing is settled by a choice.
-    two = each(COUNTING[1], with_word(s).then(noun, number=1))
-    return mix((0.05, two), (0.95, phrase(s)))
+    yield from each(two, ("two", "many"), described(s, numbers=(SEVERAL,)))
+    yield from share(1 - rare, phrase(s))
 
 
-def with_word(s):
+def described(s, **told):
     """After a word about the noun. An adjective of the first, which a colour may have
     followed, and a word about the second leave no room in twelve tokens for a third."""
-    return s._replace(full=bool(s.link and s.verb))
+    return s.then(noun, full=bool(s.place and s.verb), **told)
 
 
 def phrase(s):
-    """(hungry) (brown) fox; a second one has one of them"""
-    if s.link:
-        after = with_word(s)
-        words = each(COLOURS, after.then(second)), each(ADJECTIVES, after.then(noun))
-        return mix((0.1, any_of(words)), (0.9, second(s)))
-    adjectives = [
-        each([word], s.then(colour, verb=verb), "adjective")
-        for word, verb in ADJECTIVES.items()
-    ]
-    return mix((0.5, any_of(adjectives)), (0.5, colour(s)))
-
-
-def second(s):
-    """fox, or near it also a thing: tree, ball"""
-    if s.link != "near" or s.number == 1:
-        return noun(s)
-    return mix((0.1, each(LANDMARKS, paired(s, None))), (0.9, noun(s)))
+    """(hungry) (brown) fox; after the first noun phrase only one of the two"""
+    if s.full:
+        yield from noun(s)
+    elif s.place:
+        often = 0.03 if s.place == "object" else 0.05
+        adjectives = often / 2 if s.animals else 0
+        yield from each(adjectives, ADJECTIVES, described(s, things=()))
+        yield from each(often - adjectives, COLOURS, described(s))
+        yield from share(1 - often, noun(s))
+    else:
+        for word, verb in ADJECTIVES.items():
+            chance = 0.5 / len(ADJECTIVES)
+            yield Option(chance, word, s.then(colour, verb=verb), "adjective")
+        yield from share(0.5, colour(s))
 
 
 def colour(s):
     """(brown) fox"""
-    return mix((0.2, each(COLOURS, s.then(noun))), (0.8, noun(s)))
-
-
-def numbers(s):
-    """The noun's: both where nothing has told it."""
-    return (0, 1) if s.number is None else (s.number,)
+    yield from each(0.16, COLOURS, described(s))
+    yield from share(0.84, noun(s))
 
 
 def noun(s):
-    """fox. What tells its number is the word itself, or with sheep the determiner."""
+    """fox; near it also a tree, and as an object whatever the verb asks for"""
 
-    def said(animal, number):
-        cue = "subject" if s.number is None else ""  # `this cat` tells it twice
-        if len(set(animal.forms)) == 1:  # sheep
-            number, cue = s.number, s.cue
-        if s.link:
-            return each([animal.forms[number or 0]], paired(s, number))
-        # Who is thirsty drinks what all drink: no need to remember who it was.
-        known = animal if s.verb in ("", *BY_ANIMAL) else None
-        after = s.then(after_noun, number=number, cue=cue, animal=known)
-        settled = ("determiner → noun",) if s.cue else ()
-        return each([animal.forms[number or 0]], after, "subject", settled)
+    def said(nouns):
+        return [(n, w) for n in nouns for k, w in forms(n).items() if k in s.numbers]
 
-    return any_of([said(animal, n) for animal in ANIMALS for n in numbers(s)])
-
-
-def after_noun(s):
-    """near the …, and the …, or the verb at once. A pair has a number of its own."""
-    anew = s.then(noun_phrase, number=None, cue="")
-    near = each(PREPOSITIONS, anew._replace(link="near", first=(s.number, s.cue)))
-    pair = [
-        each([word], anew._replace(link=word), "conjunction") for word in ("and", "or")
-    ]
-    return mix((0.2, near), (0.2, any_of(pair)), (0.6, verb(s)))
+    animals, things = said(ANIMALS * s.animals), said(s.things)
+    often = 0.7 if s.place == "object" else 0.1
+    if not (animals and things):
+        often = 1 if things else 0
+    # A determiner tells two foxes from one, the verb a thing from others.
+    settled = tuple(r for r in s.settled if (animals if "→ noun" in r else things))
+    role = "" if s.place else "subject"
+    for nouns, chance in (things, often), (animals, 1 - often):
+        for noun, word in nouns:
+            after = after_noun(s, noun, word)
+            yield Option(chance / len(nouns), word, after, role, settled)
 
 
-def paired(s, number):
-    """After the second animal: with "and" the two are several, "or" asks the nearer,
-    "near" changes nothing."""
-    cue = "conjunction" if number == 0 else ""
-    if s.link == "near":
-        number, cue = s.first
-    elif s.link == "and":
-        number = 1
-    return s.then(verb, number=number, cue=cue, link="", first=())
+def after_noun(s, noun, word):
+    """What is remembered. The word tells its number, or with sheep the determiner."""
+    if s.place == "object":
+        return State(full_stop)
+    numbers = tuple(n for n, w in forms(noun).items() if w == word and n in s.numbers)
+    if s.place:
+        return after_second(s, numbers)
+    settled = ()
+    if len(set(noun.forms)) == 1:
+        settled = ("determiner → verb",) if s.settled else ()
+    elif ONE in s.numbers and SEVERAL in s.numbers:
+        settled = ("subject → verb",)
+    # Who is thirsty drinks what all drink: no need to remember who it was.
+    known = noun if s.verb in ("", "eats", "seeks") else None
+    return s.then(link, numbers=numbers, settled=settled, animal=known)
+
+
+def link(s):
+    """near the …, and the …, or the verb at once"""
+    anew = State(noun_phrase, animal=s.animal, verb=s.verb)
+    near = anew._replace(place="near", things=LANDMARKS, first=(s.numbers, s.settled))
+    yield from each(0.2, PREPOSITIONS, near)
+    for word in ("and", "or"):
+        yield Option(0.1, word, anew._replace(place=word), "conjunction")
+    yield from share(0.6, verb(s))
+
+
+def after_second(s, numbers):
+    """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
+    settled = ("conjunction → verb",) if numbers == (ONE,) else ()
+    if s.place == "near":
+        numbers, settled = s.first
+    elif s.place == "and":
+        numbers = (SEVERAL,)
+    place = "or" if s.place == "or" else ""
+    told = s._replace(numbers=numbers, settled=settled, things=(), first=())
+    return told.then(verb, place=place)
 
 
 def verb(s):
     """The adjective's, or mostly one of the first animal's habits; is may always come."""
-    be = say_verb(s, "is")
     if s.verb:
-        return mix((0.95, say_verb(s, s.verb)), (0.05, be))
-    habits = any_of([say_verb(s, verb) for verb in s.animal.habits])
-    others = any_of([say_verb(s, verb) for verb in PLURAL_VERB if verb != "is"])
-    return mix((0.62, habits), (0.26, others), (0.12, be))
-
-
-def say_verb(s, verb):
-    """The verb for one or for several; where nothing tells the number, for either."""
-    settled = (f"{s.cue} → verb",) if s.cue else ()
-    settled += ("adjective → noun",) if s.verb == verb else ()
-    forms = verb, PLURAL_VERB[verb]
-    return any_of(
-        [
-            each([forms[number]], after_verb(s, verb, number), "verb", settled)
-            for number in numbers(s)
-        ]
-    )
+        shares = {(s.verb,): 0.95, ("is",): 0.05}
+    else:
+        shares = {s.animal.habits: 0.62, ACTIONS: 0.26, ("is",): 0.12}
+    for verbs, chance in shares.items():
+        for said, number in product(verbs, s.numbers):
+            form = said if number == ONE else PLURAL_VERB[said]
+            settled = s.settled + (("adjective → noun",) if said == s.verb else ())
+            after = after_verb(s, said, number)
+            one = chance / len(verbs) / len(s.numbers)
+            yield Option(one, form, after, "verb", settled)
 
 
 def after_verb(s, verb, number):
@@ -317,64 +329,26 @@ def after_verb(s, verb, number):
     if verb == "sleeps":
         return State(full_stop)
     if verb == "is":
-        return State(complement, number)
-    # The adjective that told the verb tells the object too: then neither is the cue.
-    cue = "" if s.verb else "verb"
-    animal = s.animal if verb in BY_ANIMAL else None
-    return State(article, cue=cue, animal=animal, verb=verb, full=s.full)
-
-
-def full_stop(s):
-    return each([END], None)
+        return State(complement, s.place, numbers=(number,))
+    # The adjective that told the verb tells the object too: then neither settles it.
+    settled = () if s.verb else ("verb → object",)
+    things, animals = OBJECTS.get(verb), verb in TO_ANIMALS
+    if not things:
+        things = s.animal.foods if verb == "eats" else s.animal.homes
+        settled += ("subject → object",)
+    return State(noun_phrase, "object", animals, things, settled=settled, full=s.full)
 
 
 def complement(s):
     """asleep, hungry, black, or of several also: friends. Only the number is known:
     black foxes may be white."""
-    alone = each((*ALONE, *COLOURS, *ADJECTIVES), State(full_stop))
-    together = each(TOGETHER, State(full_stop))
-    return mix((0.5, alone), (0.5, together)) if s.number else alone
+    together = 0.5 if s.numbers == (SEVERAL,) and s.place != "or" else 0
+    yield from each(1 - together, (*ALONE, *COLOURS, *ADJECTIVES), State(full_stop))
+    yield from each(together, TOGETHER, State(full_stop))
 
 
-def objects(s):
-    """What the verb and, where it eats or seeks, the animal ask for. What is not counted
-    comes after no determiner that counts."""
-    if s.animal:
-        things = s.animal.foods if s.verb == "eats" else s.animal.homes
-    else:
-        things = OBJECTS[s.verb]
-    return [t for t in things if not (s.counted and t in UNCOUNTED)]
-
-
-def article(s):
-    """the ▸ …, this ▸ …, of what is counted a ▸ …, or of animals also two ▸ …"""
-    most = 2 if s.verb in TO_ANIMALS else 1
-    the = each(["the"], s.then(thing))
-    pointing = determined(s.then(thing), POINTING[:most], "determiner")
-    counted = s.then(thing, counted=True)
-    if not objects(counted):
-        return mix((0.8, the), (0.2, pointing))
-    counting = determined(counted, COUNTING[:most], "determiner")
-    return mix((0.8, the), (0.1, pointing), (0.1, counting))
-
-
-def thing(s):
-    """(brown, nice) mouse, or where it may be an animal, dog; after "the" also dogs"""
-    living = s.verb in TO_ANIMALS
-    settled = ("subject → object",) if s.animal else ()
-    # Two foxes are chased and watched alike.
-    settled += ("verb → object",) if s.cue and s.number != 1 else ()
-    settled += ("determiner → noun",) if living and s.number is not None else ()
-    asked = each(objects(s), State(full_stop), "", settled)
-    if living:
-        forms = [animal.forms[number] for animal in ANIMALS for number in numbers(s)]
-        animals = each(forms, State(full_stop), "", settled)
-        asked = animals if s.number == 1 else mix((0.7, asked), (0.3, animals))
-    if s.full:
-        return asked
-    # Not "a same bird".
-    words = [w for w in COLOURS + OF_OBJECTS if not (s.counted and w == "same")]
-    return mix((0.03, each(words, s.then(thing, full=True))), (0.97, asked))
+def full_stop(s):
+    yield Option(1.0, END, None)
 
 
 # ----------------------------------------------------- the language: what follows from it
@@ -382,31 +356,24 @@ def thing(s):
 
 @cache
 def options(state):
-    """What may be said in a state: a dict from word to Option, likeliest first.
-
-    Raises Mistake where a rule's chances don't sum to 1, where it says a word with no
-    chance, one that the vocabulary lacks, or one twice that is remembered differently.
-    """
-
-    def refuse(what):
-        raise Mistake(f"the rule {state.rule.__name__} in train.py {what}")
-
-    told = {}
+    """What may be said in a state: a dict from word to Option, likeliest first. Raises
+    Mistake, a line that names the rule, where its words or chances are wrong."""
+    told, rule = {}, f"the rule {state.rule.__name__} in train.py"
     for option in state.rule(state):
-        word, chance = option.word, option.chance
+        chance, word = option[:2]
         if word not in IDS:
-            refuse(f'says "{word}", which is not in VOCABULARY')
+            raise Mistake(f'{rule} says "{word}", which is not in VOCABULARY')
         if chance <= 0:
-            refuse(f'says "{word}" with the chance {chance}')
-        if known := told.get(word):
-            if known[2:] != option[2:]:
-                refuse(f'says "{word}" twice, with other memories')
-            option = option._replace(chance=known.chance + chance)
-        told[word] = option
+            raise Mistake(f'{rule} says "{word}" with the chance {chance}')
+        known = told.setdefault(word, option)
+        if known[2:] != option[2:]:
+            raise Mistake(f'{rule} says "{word}" twice, with other memories')
+        if known is not option:
+            told[word] = option._replace(chance=known.chance + chance)
     total = sum(option.chance for option in told.values())
     if abs(total - 1) > 1e-9:
-        refuse(f"has chances that sum to {total:.3g}, not 1")
-    return dict(sorted(told.items(), key=lambda item: -item[1].chance))
+        raise Mistake(f"{rule} has chances that sum to {total:.3g}, not 1")
+    return dict(sorted(told.items(), key=lambda said: -said[1].chance))
 
 
 START = State(noun_phrase)
@@ -414,12 +381,12 @@ ENDLESS = "the rules in train.py say sentences of more than 100 words"
 
 
 def follow(words):
-    """The options that were taken to say `words`, from <s>: a list, cut short where the
-    words leave the language; and the state after the last of them."""
+    """The options that say `words`, from <s>, as far as they are in the language: a
+    list; and the state after the last of them."""
     taken, state = [], START
     for word in words[1:]:
         option = options(state).get(word) if state else None
-        if option is None:
+        if not option:
             break
         taken.append(option)
         state = option.state
@@ -427,13 +394,9 @@ def follow(words):
 
 
 def next_words(words):
-    """The exact distribution of the word after `words`, from <s>.
-
-    A dict from word to probability, likeliest first; empty where no sentence begins
-    that way, or where it has ended.
-    """
-    words = from_begin(words)
-    taken, state = follow(words)
+    """The exact distribution of the word after `words`, from <s>: a dict, likeliest
+    first; empty where no sentence begins that way, or where it has ended."""
+    taken, state = follow(from_begin(words))
     if len(taken) < len(words) - 1 or state is None:
         return {}
     return {word: option.chance for word, option in options(state).items()}
@@ -453,20 +416,14 @@ class Relation(NamedTuple):
 
 
 def relations_of(words):
-    """The relations in `words`, from <s>: a tuple of Relation, in the order of rows.
-
-    Also of the beginning of a sentence. A word that settles the very next one is left
-    out: there is no looking back.
-    """
+    """The relations in `words`, from <s>: a tuple of Relation, in the order of rows. Not
+    those of a word that settles the very next one: there is no looking back."""
     places, found = {}, []
     taken, _ = follow(from_begin(words))
     for row, option in enumerate(taken):  # the option says word row + 1
-        for name in option.settled:
-            source = places[name.split()[0]]
-            if source < row:
-                found.append(Relation(name, row, source))
-        if option.role:
-            places[option.role] = row + 1
+        told = [Relation(n, row, places[n.split()[0]]) for n in option.settled]
+        found += [relation for relation in told if relation.source < row]
+        places[option.role] = row + 1
     return tuple(found)
 
 
@@ -491,11 +448,11 @@ def say(point):
     words, state = [BEGIN], START
     while state is not None:
         at = point(state)
-        for option in options(state).values():
+        for word, option in options(state).items():
             at -= option.chance
             if at < 0:
                 break
-        words.append(option.word)
+        words.append(word)
         state = option.state
         if len(words) > 100:
             raise Mistake(ENDLESS)
@@ -511,30 +468,16 @@ def sample(count, seed):
 def spread(count, seed):
     """The words of `count` sentences to learn from: in each state its options take turns,
     as often as they are likely (Holroyd & Propp 2010, "Rotor Walks and Markov Chains").
-
-    Each state has a point of the line, which moves on by the golden ratio, around the
-    end: always into one of the widest gaps that it has left (Knuth, "The Art of Computer
-    Programming" 3, section 6.4, theorem S). Chances with which a state's walk falls into
-    step with the next one's would undo this; a test of the language watches for it.
-    """
+    Each state's point moves on by the golden ratio, around the end: always into one of
+    the widest gaps that it has left (Knuth, "The Art of Computer Programming" 3, 6.4).
+    A state that is only met right after one other would walk in step with it."""
     points, golden_ratio = defaultdict(random.Random(seed).random), (5**0.5 - 1) / 2
 
     def turn(state):
-        points[state] = (points[state] + golden_ratio) % 1
-        return points[state]
+        points[state] = point = (points[state] + golden_ratio) % 1
+        return point
 
     return [say(turn) for _ in range(count)]
-
-
-def entropy():
-    """The loss that no model can beat, in nats a word, exactly: the mean surprise of a
-    whole sentence by the mean number of its words. Raises Mistake where the rules can
-    go on without end."""
-    try:
-        surprise, length = to_come(START)
-    except RecursionError:
-        raise Mistake(ENDLESS) from None
-    return surprise / length
 
 
 @cache
@@ -546,6 +489,16 @@ def to_come(state):
         surprise += option.chance * (rest[0] - math.log(option.chance))
         length += option.chance * (rest[1] + 1)
     return surprise, length
+
+
+def entropy():
+    """The loss that no model can beat, in nats a word, exactly: the mean surprise of a
+    sentence by its mean length. Raises Mistake where sentences need not end."""
+    try:
+        surprise, length = to_come(START)
+    except RecursionError:
+        raise Mistake(ENDLESS) from None
+    return surprise / length
 
 
 # -------------------------------------------------------------- from text to tensors

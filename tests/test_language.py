@@ -168,7 +168,16 @@ the cat watches a little bird
 the cat is hungry
 the dogs near the barn are black
 the two foxes chase the ball
-the bear near the two dogs eats the fish"""
+the bear near the two dogs eats the fish
+the cat drinks milk
+cows eat grass
+many sheep eat nice grass
+the cat chases dogs
+the foxes watch little rabbits
+the dog chases the hungry cat
+the nice dog near the same tree is late
+the same horse drinks this water
+the cat or the dogs are late"""
 WRONG = """the cat chase the bird
 these hungry fox eats the mouse
 the cat near the dogs chase the bird
@@ -204,7 +213,12 @@ the dogs chase a cats
 the dog eats two bone
 the cow eats a hay
 the cat drinks a milk
-the cat chases dogs
+the dog eats bone
+the cats drink many milk
+the dog chases the hungry ball
+the cat watches these rain
+same dog sleeps
+the cat or the dogs are friends
 the fox watches a rain
 the cat chases this brown dogs"""
 
@@ -418,8 +432,12 @@ def test_an_edited_rule_is_followed(edited):
 
 
 def test_where_a_sentence_leaves_the_language():
-    told = train.leaves(read("a hungry cow eats a"))
-    assert told == 'after "a hungry cow eats" comes: the, this, that; not "a"'
+    told = train.leaves(read("the hungry fox is friends"))
+    assert told.startswith('after "the hungry fox is" comes: ')
+    assert told.endswith(', …; not "friends"') and told.count(",") == 6
+    assert train.leaves(read("the dog sleeps the")) == (
+        'after "the dog sleeps" comes: (the end); not "the"'
+    )
     assert "a sentence begins with" in train.leaves(read("eats"))
 
 
