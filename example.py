@@ -10,9 +10,11 @@ that has read "the" and is about to say "bird".
 
 import math
 import os
+import random
 import shutil
 import sys
 import textwrap
+from contextlib import suppress
 
 import train
 from train import Mistake, expect, head_names, next_words, read, relations_of
@@ -52,109 +54,115 @@ def percent(chances, count=2):
     return ", ".join(f"{word} {chance:.0%}" for word, chance in told if chance > 0.005)
 
 
-def cell(weight):
-    """One weight as two blocks, the darker the more: in colour, shades of blue."""
-    shade = min(4, int(weight * 4 + 0.5))
-    if in_colour():
-        return f"\033[48;5;{(255, 153, 111, 69, 27)[shade]}m  \033[0m"
-    return " ░▒▓█"[shade] * 2
-
-
 def show_map(words, weights):
-    """A head's map, (T, T): a row looks back at the words above and at itself.
-    The future stays blank, unless an edited mask puts weight on it."""
+    """A head's map, (T, T): a row looks back at the words above and at itself. The more
+    weight, the fuller the cell; in colour, the bluer."""
     width = max(map(len, words))
-    for row, word in enumerate(words):
-        seen = max(row, weights[row].nonzero().max().item()) + 1
-        cells = "".join(cell(weight) for weight in weights[row, :seen].tolist())
+    for word, row in zip(words, weights.tolist()):
+        shades = [round(4 * weight) for weight in row]
+        if in_colour():
+            blue = (
+                "",
+                "\033[48;5;153m",
+                "\033[48;5;111m",
+                "\033[48;5;69m",
+                "\033[48;5;27m",
+            )
+            cells = "".join(f"{blue[shade]}  \033[0m" for shade in shades)
+        else:
+            cells = "".join(2 * " ░▒▓█"[shade] for shade in shades).rstrip()
         print(f"    {word:>{width}} {cells}")
 
 
 def swap_in(words, swap):
-    """The words with a swap such as "cat → cats" made in its last possible place, and
-    the place. Raises Mistake where it is none."""
-    both = swap.lower().replace("->", "→").split("→")
-    if [len(part.split()) for part in both] != [1, 1]:
+    """The Pair of `words` and the same with a swap such as "cat → cats" made in its last
+    possible place. Raises Mistake where it is none."""
+    both = [part.split() for part in swap.lower().replace("->", "→").split("→")]
+    if [len(part) for part in both] != [1, 1]:
         raise Mistake('a swap names two words: "cat → cats"')
-    old, new = (part.strip() for part in both)
+    (old,), (new,) = both
     if old not in words[1:]:
         raise Mistake(f'"{old}" is not in "{" ".join(words[1:])}"')
-    read([new])
     source = len(words) - 1 - words[::-1].index(old)
-    return [*words[:source], new, *words[source + 1 :]], source
+    swapped = [*words[:source], new, *words[source + 1 :]]
+    return train.Pair(tuple(words), tuple(read(swapped)), source)
 
 
-def show_swap(model, words, swap, carriers=None):
-    """Which head knows: a word is swapped, and each head alone hears of it.
-
-    words: from <s> to the row that decides. carriers: {relation: head}, of the table.
-    """
-    swapped, source = swap_in(words, swap)
-    names, old, new = head_names(model.config), words[source], swapped[source]
-    heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
-    said = [(f"it reads {old}", expect(model, words))]
-    said.append((f"it reads {new}", expect(model, swapped)))
-    pair = train.Pair(tuple(words), tuple(swapped), source)
+def carrier(model, pair):
+    """The head that carries most of a pair's decision, flat from 0, and its share."""
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.share_of(clean - other, clean - patched)
-    head = max(range(len(shares)), key=shares.__getitem__)
-    why = no_share(pair, shares)
-    if not why:
+    return max(enumerate(shares), key=lambda told: told[1])
+
+
+def show_swap(model, pair, carriers=None):
+    """Which head knows: a word is swapped, and each head alone hears of it.
+
+    carriers: {relation: head}, of the table.
+    """
+    words, swapped, source = pair
+    names, old, new = head_names(model.config), words[source], swapped[source]
+    heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
+    said = {f"it reads {old}": expect(model, words)}
+    said[f"it reads {new}"] = expect(model, swapped)
+    head, share = carrier(model, pair)
+    if not (why := no_share(pair, share)):
         layer, place = train.pair_of(model.config, head)
         print(f"  {names[head]} looks back:")
         show_map(words, train.inspect_attention(model, words).weights[layer, place])
         given = model.head_outputs(train.as_ids(swapped))[layer][:, place]
         with model.patch_heads({(layer, place): given}):
-            said.append((f"only {names[head]} hears {new}", expect(model, words)))
-    wide = max(len(reader) for reader, _ in said)
-    for reader, chances in said:
-        print(f"  {reader:<{wide}}  says {percent(chances)}")
+            said[f"only {names[head]} hears {new}"] = expect(model, words)
+    for reader, chances in said.items():
+        print(f"  {reader:<{max(map(len, said))}}  says {percent(chances)}")
     if why:
-        tell(why, "  ")
-        return
-    print(f"  So {names[head]} carries {shares[head]:.0%} of this decision.")
-    for relation in relations_of_row(words):
-        main = (carriers or {}).get(relation.name, head)
-        if relation.source == source and main != head:
-            tell(f"(Of {relation.name} as a whole {names[main]} carries most.)", "  ")
+        return tell(why, "  ")
+    print(f"  So {names[head]} carries {share:.0%} of this decision.")
+    for name, row, at in relations(words):
+        main = (carriers or {}).get(name, head)
+        if (row, at) == (len(words) - 1, source) and main != head:
+            tell(f"(Of {name} as a whole {names[main]} carries most.)", "  ")
     truth, after = percent(next_words(words)), percent(next_words(swapped))
-    tell(f"the truth: {truth}; after the swap: {after}", "  ")
+    return tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
 
-def no_share(pair, shares):
+def no_share(pair, share):
     """Why there is no decision to share out: a sentence, or "" where there is one."""
     if not (next_words(pair.words) and next_words(pair.swapped)):
         return "Outside the language nothing tells what is right."
     if pair.source == len(pair.words) - 1:
         return "This row reads the swapped word itself: no head has to look back."
-    if not math.isfinite(shares[0]):
+    if not math.isfinite(share):
         return """No decision to share out: each of the two needs a word of its own that
             may follow, and the model must tell them apart."""
     return ""
 
 
-def relations_of_row(words):
-    """The relations that settle a word that may come after `words`."""
-    found = [relations_of((*words, word)) for word in next_words(words)]
-    return sorted({r for some in found for r in some if r.row == len(words) - 1})
+def relations(words):
+    """The relations in `words`, and those that settle a word that may come after them."""
+    longer = [(*words, word) for word in next_words(words)] or [words]
+    found = {relation for some in longer for relation in relations_of(some)}
+    return sorted(found, key=lambda relation: (relation.row, relation.name))
 
 
 def show_sentence(model, text):
-    """A sentence of the reader's: what each related word is looked at by, the next
-    word, and where the sentence leaves the language."""
+    """A sentence of the reader's: for each relation in it which head carries it, and
+    which looks; the next word, and where the sentence leaves the language."""
     words, weights = train.inspect_attention(model, text)
     names, flat = head_names(model.config), weights.flatten(0, 1)  # (heads, T, T)
     heading(" ".join(words[1:]))
-    related = [*relations_of(words), *relations_of_row(words)]
-    for relation in related:
-        row, source = relation.row, relation.source
-        after = words[row + 1] if row + 1 < len(words) else "…"
-        head = flat[:, row, source].argmax().item()
-        print(f"  {f'{words[row]} ▸ {after}':<18} {relation.name}")
-        print(
-            f"    {names[head]} looks at {words[source]}: {flat[head, row, source]:.0%}"
-        )
-    if related:
+    found = relations(words)
+    for name, row, source in found:
+        pair = train.minimal_pair(tuple(words[: row + 1]), source, random.Random(0))
+        head, share = carrier(model, pair)
+        looks = flat[:, row, source]  # (heads,)
+        decides = f"{words[row]} ▸ {(*words, '…')[row + 1]}"
+        print(f"  {decides:<18} {name}")
+        told = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
+        if (most := looks.argmax().item()) != head:
+            told += f"; {names[most]} looks {looks[most]:.0%}"
+        tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
+    if found:
         print(f"  {names[head]}:")
         show_map(words, flat[head])
     print(f"  next, the model: {percent(expect(model, words), 3)}")
@@ -181,125 +189,109 @@ def show_table(model, roles):
     for r in roles:
         share = r.carries[r.head]
         head = "none" if math.isnan(share) else "shared" if r.shared else names[r.head]
-        told = " none" if math.isnan(share) else f"{round(share, 2) + 0.0:5.2f}"
+        told = f"{share:z6.2f}".replace(" nan", "none")
         print(
-            f"  {r.name:<19}{below} {head:<6}  {r.looks[r.head]:.2f}  {told}   "
+            f"  {r.name:<19}{below} {head:<6}  {r.looks[r.head]:.2f} {told}   "
             f"{r.flips[r.head]:.2f}  {r.offset_looks:.2f}  {r.untrained_looks:.2f}"
         )
     print()
     for head, name in enumerate(names):
-        carried = [r.name for r in roles if r.head == head and not r.shared]
-        parts = [
-            r.name for r in roles if r.name not in carried and r.carries[head] > 0.2
-        ]
-        looks = [
-            r.name for r in roles if r.looks[head] >= 0.95 and r.carries[head] < 0.05
-        ]
-        told = f"carries {', '.join(carried)}" if carried else "carries no relation"
-        told += f"; a part of {', '.join(parts)}" if parts else ""
-        told += f"; looks without carrying: {', '.join(looks)}" if looks else ""
-        tell(f"{name} {told}.")
+        jobs = {"carries": [], "a part of": [], "looks without carrying": []}
+        for r in roles:
+            if r.head == head and not r.shared:
+                jobs["carries"].append(r.name)
+            elif r.carries[head] > 0.2:
+                jobs["a part of"].append(r.name)
+            elif r.looks[head] >= 0.95 and r.carries[head] < 0.05:
+                jobs["looks without carrying"].append(r.name)
+        told = [f"{what} {', '.join(which)}" for what, which in jobs.items() if which]
+        tell(f"{name}: {'; '.join(told) or 'carries no relation'}.")
     show_removal(roles, names)
 
 
 def show_removal(roles, names):
     """The lesson: removing a head can hurt most a relation that it does not carry."""
     misled = [
-        (role.removal[head], role.name, head, share)
+        (role.removal[head], role.carries[head], role.name, name)
         for role in roles
-        for head, share in enumerate(role.carries)
-        if abs(share) < 0.1
+        for head, name in enumerate(names)
+        if abs(role.carries[head]) < 0.1 < role.removal[head]
     ]
-    lost, name, head, share = max(misled, default=(0, "", 0, 0))
-    if lost > 0.1:
+    if misled:
+        lost, share, relation, name = max(misled)
         part = f"{lost:.0%}" if lost < 1 else "all, or more,"
         tell(
-            f"""Removing a head proves less: with {names[head]} switched off (it gives
-            its mean) {part} of the decision of {name} is lost, of which it
-            carries {round(share, 2) + 0.0:.0%}. Gone is also whatever else it says."""
+            f"""Removing a head proves less: with {name} switched off (it gives its mean)
+            {part} of the decision of {relation} is lost, of which it carries
+            {share:z.0%}. Gone is also whatever else it says."""
         )
-
-
-def show_sentences(model, count=5, seed=0):
-    """What the model says of its own accord."""
-    heading("The model speaks (* is not in the language)")
-    for words in train.generate_many(model, count, seed=seed):
-        known = "" if train.in_language(words) else " *"
-        print(f"  {' '.join(words[1:])}{train.END}{known}")
-
-
-def show_words():
-    """The vocabulary by kind."""
-    for kind, members in train.KINDS.items():
-        tell(f"{kind}: {', '.join(dict.fromkeys(members))}")
 
 
 def ask(model):
     """The reader's own sentences and swaps, until an empty line or Ctrl-D."""
     words = None
-    tell('Type a sentence, or its beginning; then swap a word of it, "cat → dog".')
-    while True:
-        try:
-            line = input("\n> ").strip()
-        except EOFError:
-            return print()
-        if not line:
-            return None
-        try:
-            if "→" in line or "->" in line:
-                if not words:
-                    raise Mistake("type a sentence first")
-                show_swap(model, first_row(words, line), line)
-            else:
-                show_sentence(model, line)
-                words = read(line)
-        except Mistake as mistake:
-            print(f"  {mistake}")
+    tell(
+        """Type a sentence, or its beginning; then swap a word of it, "cat → dog". An
+        empty line ends."""
+    )
+    with suppress(EOFError):
+        while line := input("\n> ").strip():
+            try:
+                if "→" in line or "->" in line:
+                    if not words:
+                        raise Mistake("type a sentence first")
+                    show_swap(model, first_row(swap_in(words, line)))
+                else:
+                    show_sentence(model, line)
+                    words = read(line)
+            except Mistake as mistake:
+                print(f"  {mistake}")
+    print()
 
 
-def first_row(words, swap):
-    """The words up to the first later row in which the swap changes what may follow."""
-    swapped, source = swap_in(words, swap)
+def first_row(pair):
+    """The pair up to the first later row in which the swap changes what may follow."""
+    words, swapped, source = pair
     for row in range(source + 2, len(words) + 1):
-        own, other = next_words(words[:row]), next_words(swapped[:row])
-        if own and other and set(own) - set(other) and set(other) - set(own):
-            return words[:row]
-    return words
+        if all(train.apart(words[:row], swapped[:row])):
+            return train.Pair(words[:row], swapped[:row], source)
+    return pair
 
 
 def main():
     """`python example.py`: the examples and the table, or the reader's sentences."""
-    parser = train.Parser(
-        "Word relationships in the terminal: swap a word, see who knows."
-    )
+    parser = train.Parser("Swap a word, and see which head knows.")
     parser.add_argument("sentence", nargs="*", help="a sentence, in quotes; or several")
-    parser.add_argument(
-        "--checkpoint", default=train.CHECKPOINT, help="the model to look into"
-    )
+    parser.add_argument("--checkpoint", default=train.CHECKPOINT, help="the model")
     parser.add_argument("--words", action="store_true", help="list the vocabulary")
     flags = parser.parse_args()
     if flags.words:
-        return show_words()
+        for kind, members in train.KINDS.items():
+            tell(f"{kind}: {', '.join(dict.fromkeys(members))}")
+        return
     for sentence in flags.sentence:
         read(sentence)  # a typo shows before a model is trained
     model, held_out = train.load(flags.checkpoint)
+    shade = "The bluer" if in_colour() else "The fuller"
     tell(
-        """Each row has read a word and is about to say the next: "the ▸ bird". It looks
-        back, never ahead. Darker is more."""
+        f"""Each row has read a word and is about to say the next: "the ▸ bird". It looks
+        back, never ahead. {shade} a cell, the more."""
     )
     for sentence in flags.sentence:
         show_sentence(model, sentence)
     if flags.sentence:
-        return None
+        return
     roles = train.measure(model, held_out)
     carriers = {role.name: role.head for role in roles}
     for sentence, swap in EXAMPLES:
-        show_swap(model, read(sentence), swap, carriers)
+        show_swap(model, swap_in(read(sentence), swap), carriers)
     show_table(model, roles)
-    show_sentences(model)
+    heading("The model speaks (* is not in the language)")
+    for words in train.generate_many(model, 5, seed=0):
+        known = "" if train.in_language(words) else " *"
+        print(f"  {' '.join(words[1:])}{train.END}{known}")
     if sys.stdin.isatty() and sys.stdout.isatty():
         ask(model)
-    return None
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """A GPT on one page: the architecture of GPT-2, small enough to be read aloud.
 
-The configuration, the attention formula, the heads, the block, the model. `train.py`
-teaches it a language; `example.py` and `attention_demo.py` look inside. Run it as it is,
-`python model.py`, to watch the shapes go by: B sequences in a batch, T tokens in each,
+`python model.py` shows the shapes of one pass: B sequences in a batch, T tokens in each,
 n_embd features of a token, of which each head has head_size = n_embd // n_head.
 
 References: Vaswani et al. 2017, "Attention Is All You Need"; Radford et al. 2019,
@@ -21,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-PADDING = -1  # a target below zero is padding: it never contributes to the loss
+PADDING = -1  # a target that never contributes to the loss
 
 
 class Mistake(ValueError):
@@ -162,27 +160,23 @@ class GPT(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, ids, targets=None):
-        """ids: (B, T) int64. targets: (B, T) int64, each word's successor, negative
-        where it is padding.
+        """ids: (B, T) int64. targets: (B, T) int64, each word's successor, or PADDING.
 
         Returns the logits (B, T, vocab_size) and the loss, the mean cross-entropy in
         nats, or None without targets. Raises ValueError where ids or targets are not
         of these shapes, longer than block_size, or outside the vocabulary.
         """
-        self._check("ids", ids, lowest=0)
+        self._check(ids)
         if self.config.debug and not self.training:
             self._show(ids)
         logits = self.logits(ids)
         if targets is None:
             return logits, None
-        self._check("targets", targets, lowest=-math.inf)
-        if targets.shape != ids.shape or (targets < 0).all():
-            raise ValueError(
-                "targets must have the shape of ids, and not be padding only"
-            )
-        wanted = targets.clamp(min=PADDING).flatten()  # (B * T)
-        loss = F.cross_entropy(logits.flatten(0, 1), wanted, ignore_index=PADDING)
-        return logits, loss
+        self._check(targets, "targets", lowest=PADDING)
+        if targets.shape != ids.shape or (targets == PADDING).all():
+            raise ValueError("targets must have the shape of ids, not be padding only")
+        rows, wanted = logits.flatten(0, 1), targets.flatten()  # (B * T, …), (B * T)
+        return logits, F.cross_entropy(rows, wanted, ignore_index=PADDING)
 
     def logits(self, ids):
         """The pass itself: ids (B, T) to logits (B, T, vocab_size), by likeness to the
@@ -215,13 +209,7 @@ class GPT(nn.Module):
         is activation patching (Vig et al. 2020), with its mean it switches the head off.
         Raises ValueError where there is no such head.
         """
-        layers, heads = self.config.n_layer, self.config.n_head
-        for layer, head in patches:
-            if not (0 <= layer < layers and 0 <= head < heads):
-                raise ValueError(
-                    f"there is no head ({layer}, {head}): {layers} layers have {heads} "
-                    "heads each, counted from 0"
-                )
+        layers, heads = range(self.config.n_layer), range(self.config.n_head)
 
         def give(head, tensor, module, inputs, output):  # (B, n_head, T, head_size)
             output = output.clone()
@@ -230,14 +218,17 @@ class GPT(nn.Module):
 
         with ExitStack() as hooks:
             for (layer, head), tensor in patches.items():
-                place, hook = self.blocks[layer].attention, partial(give, head, tensor)
-                hooks.enter_context(place.outputs.register_forward_hook(hook))
+                if layer not in layers or head not in heads:
+                    told = f"layers are {layers}, heads {heads}"
+                    raise ValueError(f"there is no head {layer, head}: {told}")
+                outputs = self.blocks[layer].attention.outputs
+                hook = outputs.register_forward_hook(partial(give, head, tensor))
+                hooks.enter_context(hook)
             yield self
 
-    @torch.no_grad()
     def _see(self, places, ids):
         """What comes out of these modules in one pass without dropout: a list."""
-        self._check("ids", ids, lowest=0)
+        self._check(ids)
         seen = {}
 
         def look(module, inputs, output):
@@ -262,27 +253,28 @@ class GPT(nn.Module):
         words = [self.names[i] for i in ids[0].tolist()]
         utils.show(utils.head_grid(maps, words), "figures/debug.png")
 
-    def _check(self, name, ids, lowest):
+    def _check(self, ids, name="ids", lowest=0):
         """Raise ValueError unless ids is (B, T), not too long, in the vocabulary."""
-        if not (isinstance(ids, torch.Tensor) and ids.dtype == torch.int64):
-            raise ValueError(f"{name} must be a tensor of int64, not {ids!r:.60}")
         size, words = self.config.block_size, self.config.vocab_size
-        if ids.dim() != 2 or not ids.numel() or ids.size(1) > size:
+        fits = isinstance(ids, torch.Tensor) and ids.dtype == torch.int64
+        fits = fits and ids.dim() == 2 and ids.numel() and ids.size(1) <= size
+        if not fits or ids.min() < lowest or ids.max() >= words:
+            told = getattr(ids, "dtype", ids), *getattr(ids, "shape", ())
             raise ValueError(
-                f"{name} must be (B, T), one sequence a row, not longer than "
-                f"block_size={size}; these are {tuple(ids.shape)}"
+                f"{name} must be int64 (B, T), one sequence a row, not longer than "
+                f"block_size={size}, within the vocabulary, {lowest} to {words - 1}; "
+                f"not {told!r:.80}"
             )
-        least, most = ids.aminmax()
-        if least < lowest or most >= words:
-            raise ValueError(f"{name} must be within the vocabulary, 0 to {words - 1}")
 
 
 @contextmanager
 def looking(model):
-    """Within the `with` block the model is in eval mode, afterwards as it was."""
+    """Within the `with` block the model is in eval mode and has no gradients, afterwards
+    it is as it was."""
     modes = [(module, module.training) for module in model.modules()]
     try:
-        yield model.eval()
+        with torch.no_grad():
+            yield model.eval()
     finally:
         for module, mode in modes:
             module.training = mode

@@ -34,17 +34,7 @@ from typing import NamedTuple
 
 import torch
 
-from model import (
-    GPT,
-    PADDING,
-    GPTConfig,
-    Mistake,
-    Settings,
-    causal_mask,
-    check,
-    looking,
-    setting,
-)
+from model import GPT, PADDING, GPTConfig, Mistake, Settings, check, looking, setting
 
 # ---------------------------------------------------------------- the language: words
 
@@ -513,16 +503,13 @@ def read(text, block_size=None):
     """
     if isinstance(text, str):
         words = text.lower().replace(",", " ").split()
-        words = [word.strip(".!?;:\"'“”‘’…") for word in words]
-    elif isinstance(text, (list, tuple)) and all(isinstance(w, str) for w in text):
-        words = list(text)
-    else:
+        text = [word.strip(".!?;:\"'“”‘’…") for word in words]
+    if not isinstance(text, (list, tuple)) or {type(word) for word in text} - {str}:
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
-    words = [BEGIN, *(word for word in words if word and word != BEGIN)]
+    words = [BEGIN, *(word for word in text if word and word != BEGIN)]
     if len(words) == 1:
         raise Mistake('the sentence is empty: try "the hungry fox eats the mouse"')
-    if block_size:
-        check_length(words, block_size)
+    check_length(words, block_size)
     for place, word in enumerate(words):
         if word not in IDS:
             raise Mistake(unknown(words, place))
@@ -531,11 +518,9 @@ def read(text, block_size=None):
 
 def check_length(words, block_size):
     """Raise Mistake where the words, from <s>, are more than a model reads."""
-    if len(words) > block_size:
-        raise Mistake(
-            f"{len(words) - 1} words are too many: this model reads "
-            f"{block_size - 1} at most"
-        )
+    if block_size and len(words) > block_size:
+        most = f"this model reads {block_size - 1} at most"
+        raise Mistake(f"{len(words) - 1} words are too many: {most}")
 
 
 def unknown(words, place):
@@ -588,11 +573,7 @@ def tensors(sentences, block_size):
     of (target PADDING). Raises Mistake where a sentence is longer than block_size.
     """
     longest = max(len(words) for words in sentences) - 1
-    if longest > block_size:
-        raise Mistake(
-            f"the language has sentences of {longest} tokens: "
-            f"block_size={block_size} is too short, {longest} would do"
-        )
+    check("block_size", block_size, int, longest, 10**6)
     lengths = torch.tensor([len(words) for words in sentences])
     rows = torch.full((len(sentences), longest + 1), PADDING)  # (N, T + 1)
     said = torch.arange(longest + 1) < lengths[:, None]  # (N, T + 1)
@@ -632,7 +613,7 @@ class HeldOut:
     its heads do, only on those that are not in `seen`, the sentences of its training.
     """
 
-    def __init__(self, block_size, unseen=None, count=6000, seen=()):
+    def __init__(self, block_size, unseen=None, count=7000, seen=()):
         sentences = sample(count, "held out")
         self.unseen = unseen or [s.words not in seen for s in sentences]
         self.sentences = [s for s, keep in zip(sentences, self.unseen) if keep]
@@ -640,12 +621,11 @@ class HeldOut:
         self.ids, self.targets = tensors(words, block_size)  # (N, T)
 
 
-@torch.no_grad()
 def loss_and_floor(model, fresh=None):
     """The loss on fresh sentences, without dropout, and the floor that no model can
     beat there: the mean of their exact log-probabilities. Both in nats a word.
 
-    fresh: a HeldOut; 6,000 sentences if None. Rare sentences alone may be beaten.
+    fresh: a HeldOut; 7,000 sentences if None. Rare sentences alone may be beaten.
     """
     fresh = fresh or HeldOut(model.config.block_size)
     with looking(model):
@@ -723,7 +703,7 @@ def train(config, settings, watch=lambda model, moment: None):
     the end. Raises Mistake where the language does not fit into the configuration, and
     where the loss is no longer a number.
     """
-    check_fit(config)
+    check("vocab_size", config.vocab_size, int, len(VOCABULARY), 10**6)
     corpus = spread(settings.steps * settings.batch_size, f"corpus {settings.seed}")
     ids, targets = tensors(corpus, config.block_size)  # (N, T)
     fresh = HeldOut(config.block_size, count=1000)
@@ -746,27 +726,14 @@ def train(config, settings, watch=lambda model, moment: None):
     return model, HeldOut(config.block_size, seen=set(corpus))
 
 
-def check_fit(config):
-    """Raise Mistake where the language or the (edited) mask does not fit."""
-    if config.vocab_size < len(VOCABULARY):
-        raise Mistake(
-            f"the language has {len(VOCABULARY)} words: "
-            f"vocab_size={config.vocab_size} is too small"
-        )
-    mask = causal_mask(config.block_size)
-    if not mask.any(dim=1).all():
-        row = int((~mask.any(dim=1)).nonzero()[0])
-        raise Mistake(f"causal_mask in model.py lets row {row} see nothing at all")
-
-
 def evaluate(model, fresh, step):
     """A Moment. Raises Mistake where the loss is no longer a number."""
     moment = Moment(step, *loss_and_floor(model, fresh))
     if not math.isfinite(moment.loss):
-        raise Mistake(
-            f"at step {step} the loss is no longer a number: the learning_rate is too "
-            f"high ({TrainConfig.learning_rate} works), or model.py was edited"
-        )
+        why = f"the learning_rate is too high ({TrainConfig.learning_rate} works)"
+        if not step:
+            why = "in model.py causal_mask lets a row see nothing, or the formula is wrong"
+        raise Mistake(f"at step {step} the loss is no longer a number: {why}")
     return moment
 
 
@@ -820,20 +787,13 @@ def minimal_pair(words, source, rng):
     What may follow is another word then. Of several such words it is one of those with
     the fewest words that may follow both, picked by `rng`; None where there is none.
     """
-    own, found = set(next_words(words)), []
     told = options(follow(words[:source])[1])
     others = sorted(w for w in told if told[w].role == told[words[source]].role)
     rng.shuffle(others)
-    for other in others:
-        swapped = (*words[:source], other, *words[source + 1 :])
-        after = set(next_words(swapped))
-        if own - after and after - own:
-            found.append((len(own & after), swapped))
-            if not own & after:
-                break
-    if not found:
-        return None
-    return Pair(words, min(found, key=lambda f: f[0])[1], source)
+    swaps = [(*words[:source], other, *words[source + 1 :]) for other in others]
+    swaps = [swapped for swapped in swaps if all(apart(words, swapped))]
+    best = max(swaps, key=lambda swapped: len(apart(words, swapped)[0]), default=None)
+    return best and Pair(words, best, source)
 
 
 def apart(words, swapped):
@@ -842,24 +802,15 @@ def apart(words, swapped):
     return [w for w in own if w not in other], [w for w in other if w not in own]
 
 
-def decision(logits, own, other):
-    """How clearly a row decides for the one side: the log of how likely what may follow
-    only the sentence is, less the same of what may follow only the swapped one.
-
-    logits: (n, vocab_size). own, other: (n, vocab_size) bool. Returns (n,), in nats.
-    """
-    own, other = (logits.masked_fill(~s, -math.inf).logsumexp(-1) for s in (own, other))
-    return own - other
-
-
-@torch.no_grad()
 def patch_each_head(model, pairs, means=None):
     """Activation patching on minimal pairs, for all pairs at once.
 
     Each head in turn gives its output on the swapped sentence, all others stay (Vig et
-    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). Returns the decision, in
-    nats, on the sentence (n,), on the swapped one (n,), and with each head patched
-    (heads, n). With `means`, of `mean_outputs`, also with each head switched off.
+    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). The decision is the log of
+    how likely what may follow only the sentence is, less the same of what may follow
+    only the swapped one. Returns it, in nats, on the sentence (n,), on the swapped one
+    (n,), and with each head patched (heads, n). With `means`, of `mean_outputs`, also
+    with each head switched off.
     """
     config, n = model.config, torch.arange(len(pairs))
     ids = prefixes([pair.words for pair in pairs], config.block_size)  # (n, T)
@@ -871,7 +822,9 @@ def patch_each_head(model, pairs, means=None):
             side[i, [IDS[word] for word in words]] = True
 
     def decided(ids):
-        return decision(model.logits(ids)[n, row], *sides)
+        logits = model.logits(ids)[n, row]  # (n, vocab_size)
+        own, other = (logits.masked_fill(~s, -math.inf).logsumexp(-1) for s in sides)
+        return own - other
 
     def one_by_one(given):  # for each layer (n, n_head, T, head_size)
         for layer in range(config.n_layer):
@@ -983,7 +936,6 @@ def role_of(name, pairs, model, blank, means):
 # --------------------------------------------------------- looking inside: the words
 
 
-@torch.no_grad()
 def expect(model, words):
     """The model's distribution of the next word after `words`, from <s>.
 
@@ -991,16 +943,14 @@ def expect(model, words):
     of a larger vocabulary, are left out, and the others make up the whole. Raises
     Mistake where the words are not known, don't begin with <s>, or are too many.
     """
-    words = from_begin(words)
     check_length(words, model.config.block_size)
     with looking(model):
-        logits = model.logits(as_ids(words))[0, -1, : len(VOCABULARY)]
+        logits = model.logits(as_ids(from_begin(words)))[0, -1, : len(VOCABULARY)]
     chances = logits.softmax(-1)
     order = chances.argsort(descending=True).tolist()
     return {VOCABULARY[i]: chances[i].item() for i in order}
 
 
-@torch.no_grad()
 def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=None):
     """`count` sentences at once, each a list of words from <s>, without the full stop.
 
@@ -1027,7 +977,6 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
             if top_k:
                 least = logits.topk(min(top_k, len(VOCABULARY))).values[:, -1:]
                 logits = logits.masked_fill(logits < least, -math.inf)
-            logits = logits - logits.amax(-1, keepdim=True)  # exp can't overflow
             if temperature > 1e-6:
                 chances = (logits / temperature).softmax(-1)
                 word = torch.multinomial(chances, 1, generator=generator)
@@ -1113,9 +1062,7 @@ def load_checkpoint(path):
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
     if content["language"] != language():
-        raise Mistake(
-            f"{path} was trained with another language than today's; {RETRAIN}"
-        )
+        raise Mistake(f"{path} was trained with another language; {RETRAIN}")
     try:
         # Debug mode belongs to the training that asked for it.
         model = untrained(GPTConfig(**{**content["config"], "debug": False}))
@@ -1124,9 +1071,7 @@ def load_checkpoint(path):
     except (TypeError, ValueError, RuntimeError):
         same = False
     if not same:
-        raise Mistake(
-            f"{path} was trained with another model.py than today's; {RETRAIN}"
-        )
+        raise Mistake(f"{path} was trained with another model.py; {RETRAIN}")
     return model, HeldOut(model.config.block_size, unseen=content["unseen"])
 
 
@@ -1168,9 +1113,8 @@ def say_aside(line):
 
 def progress(model, moment):
     """Tell how training goes, a line at a time."""
-    say_aside(
-        f"step {moment.step:>5}   loss {moment.loss:.3f}   {moment.against_floor}"
-    )
+    told = f"step {moment.step:>5}   loss {moment.loss:.3f}"
+    say_aside(f"{told}   {moment.against_floor}")
 
 
 def plain(error):
@@ -1231,30 +1175,22 @@ def polite():
 class Parser(argparse.ArgumentParser):
     """An argument parser that refuses in one line."""
 
-    def __init__(self, description):
-        super().__init__(
-            description=description,
-            allow_abbrev=False,
-            formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        )
+    def __init__(self, text):
+        style = argparse.ArgumentDefaultsHelpFormatter
+        super().__init__(description=text, allow_abbrev=False, formatter_class=style)
 
     def error(self, message):
         raise Mistake(f"{message} (--help shows what there is)")
 
 
-def add_flags(parser, config):
-    """A flag for every field of a dataclass, with the values of `config` as defaults."""
-    for f in fields(config):
-        kind = {"action": "store_true"} if f.type is bool else {"type": f.type}
-        kind["default"] = getattr(config, f.name)
-        parser.add_argument(f"--{f.name}", **kind, help=f.metadata["help"])
-
-
 def main():
     """`python train.py`: train, save, and say how good the model is."""
     parser = Parser("Teach the GPT a small English.")
-    add_flags(parser, default_config())
-    add_flags(parser, TrainConfig())
+    for config in default_config(), TrainConfig():
+        for f in fields(config):
+            kind = {"action": "store_true"} if f.type is bool else {"type": f.type}
+            kind["default"] = getattr(config, f.name)
+            parser.add_argument(f"--{f.name}", **kind, help=f.metadata["help"])
     parser.add_argument(
         "--out",
         default=argparse.SUPPRESS,
@@ -1271,14 +1207,13 @@ def main():
     model, held_out = train(config, settings, progress)
     save_checkpoint(out, model, held_out)
 
-    loss, floor = loss_and_floor(model)
-    against_floor = Moment(settings.steps, loss, floor).against_floor
+    moment = Moment(settings.steps, *loss_and_floor(model))
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
-Loss on fresh sentences: {loss:.4f} nats a word (the mean of -log p(next word)).
-No model can beat {floor:.4f}, the floor, without seeing the next word.
-This one is {against_floor}.
+Loss on fresh sentences: {moment.loss:.4f} nats a word (the mean of -log p(next word)).
+On these no model can beat {moment.floor:.4f}, the floor, without seeing the next word.
+This one is {moment.against_floor}.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
 Now look inside: python example.py{"" if out == CHECKPOINT else f" --checkpoint {out}"}""")
 

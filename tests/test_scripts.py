@@ -133,8 +133,8 @@ NUMBERS = [
 FLAGS = [
     *((flags, flags[0].strip("-")) for flags in NUMBERS),
     (("--n_head", "3", "--n_embd", "32"), "n_embd", "n_head=3", "such as 33"),
-    (("--vocab_size", "99"), "100 words", "vocab_size=99"),
-    (("--block_size", "11"), "12 tokens", "block_size=11"),
+    (("--vocab_size", "99"), "from 100 to", "vocab_size=99"),
+    (("--block_size", "11"), "from 12 to", "block_size=11"),
     (("--steps", "1.5"), "steps", "1.5"),
     (("--steps", "many"), "steps", "many"),
     (("--steps", ""), "steps"),
@@ -271,7 +271,13 @@ def test_a_swap_at_the_prompt_says_who_carries_it(arrow, dialogue):
 def test_what_the_prompt_says_is_true_of_the_row(lines, said, dialogue):
     told = dialogue(*lines, "")
     assert said in told
-    assert ("carries" in told) == said.endswith("…")
+    assert ("So L1H" in told) == said.endswith("…")
+
+
+def test_a_sentence_is_told_by_who_carries_it_not_by_who_looks(dialogue):
+    told = dialogue("the cat near the dogs", "")
+    swap, who = re.search(r"verb\n +(cat → \w+): (L1H\d) carries", told).groups()
+    assert f"So {who} carries" in dialogue("the cat near the dogs", swap, "")
 
 
 @pytest.mark.parametrize(

@@ -83,9 +83,9 @@ def test_an_edited_mask_makes_training_worse(monkeypatch):
 
 def test_a_row_that_sees_nothing_is_said(monkeypatch):
     monkeypatch.setattr(
-        train, "causal_mask", lambda T: torch.ones(T, T).tril(-1).bool()
+        module, "causal_mask", lambda T: torch.ones(T, T).tril(-1).bool()
     )
-    with pytest.raises(Mistake, match="causal_mask in model.py lets row 0 see nothing"):
+    with pytest.raises(Mistake, match="model.py causal_mask lets a row see nothing"):
         train.train(GPTConfig(), QUICK)
 
 
