@@ -290,11 +290,11 @@ def step_5(album, model):
         mark=marked,
         title=" ".join(words[1:]),
     )
-    album.tell(path, "heads come to look at the outlined cells.")
+    album.tell(path, f"{settings.steps} steps, and heads look at the outlined cells.")
     for head, (row, at) in zip(heads, marked):
         first, last = (f"{m[head, row, at]:.0%}" for m in (moments[0], moments[-1]))
         look = f'{names[head]}: "{words[row]}" looks at "{words[at]}"'
-        print(f"  {look}, first {first}, in the end {last}.")
+        print(f"  {look}, before {first}, after these steps {last}.")
 
 
 # ------------------------------------------------------------------------ the page

@@ -89,10 +89,12 @@ def swap_in(words, swap):
 
 
 def carrier(model, pair):
-    """The head that carries most of a pair's decision, flat from 0, and its share."""
+    """The head that carries most of a pair's decision, flat from 0, and its share; nan
+    where the model does not tell the two sentences apart."""
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.share_of(clean - other, clean - patched)
-    return max(enumerate(shares), key=lambda told: told[1])
+    head = max(range(len(shares)), key=shares.__getitem__)
+    return head, shares[head] if clean > 0 > other else math.nan
 
 
 def show_swap(model, pair, carriers=None):
@@ -159,7 +161,9 @@ def show_sentence(model, text):
         decides = f"{words[row]} ▸ {(*words, '…')[row + 1]}"
         print(f"  {decides:<18} {name}")
         told = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
-        if (most := looks.argmax().item()) != head:
+        if math.isnan(share):
+            told = "the model does not tell them apart"
+        elif (most := looks.argmax().item()) != head:
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
     if found:
@@ -227,23 +231,32 @@ def show_removal(roles, names):
         )
 
 
+def is_swap(line):
+    return "→" in line or "->" in line
+
+
+def answer(model, line, words):
+    """Show a sentence, or a swap in `words`, the sentence before; returns the words."""
+    if not is_swap(line):
+        show_sentence(model, line)
+        return read(line)
+    if not words:
+        raise Mistake("type a sentence first, then a swap")
+    show_swap(model, first_row(swap_in(words, line)))
+    return words
+
+
 def ask(model):
     """The reader's own sentences and swaps, until an empty line or Ctrl-D."""
     words = None
     tell(
-        """Type a sentence, or its beginning; then swap a word of it, "cat → dog". An
+        """Type a sentence, or its beginning; then swap a word of it, "cat → cats". An
         empty line ends."""
     )
     with suppress(EOFError):
         while line := input("\n> ").strip():
             try:
-                if "→" in line or "->" in line:
-                    if not words:
-                        raise Mistake("type a sentence first")
-                    show_swap(model, first_row(swap_in(words, line)))
-                else:
-                    show_sentence(model, line)
-                    words = read(line)
+                words = answer(model, line, words)
             except Mistake as mistake:
                 print(f"  {mistake}")
     print()
@@ -260,8 +273,12 @@ def first_row(pair):
 
 def main():
     """`python example.py`: the examples and the table, or the reader's sentences."""
-    parser = train.Parser("Swap a word, and see which head knows.")
-    parser.add_argument("sentence", nargs="*", help="a sentence, in quotes; or several")
+    parser = train.Parser(
+        "Swap a word, and see which head knows. In a terminal it ends in a prompt."
+    )
+    parser.add_argument(
+        "sentence", nargs="*", help='"the cat near the dogs", then maybe "cat -> cats"'
+    )
     parser.add_argument("--checkpoint", default=train.CHECKPOINT, help="the model")
     parser.add_argument("--words", action="store_true", help="list the vocabulary")
     flags = parser.parse_args()
@@ -269,17 +286,22 @@ def main():
         for kind, members in train.KINDS.items():
             tell(f"{kind}: {', '.join(dict.fromkeys(members))}")
         return
-    for sentence in flags.sentence:
-        read(sentence)  # a typo shows before a model is trained
+    lines = flags.sentence
+    if lines and not any(" " in line for line in lines):
+        lines = [" ".join(lines)]  # a sentence without quotes
+    for line in lines:
+        if not is_swap(line):
+            read(line)  # a typo shows before a model is trained
     model, held_out = train.load(flags.checkpoint)
     shade = "The bluer" if in_colour() else "The fuller"
     tell(
         f"""Each row has read a word and is about to say the next: "the ▸ bird". It looks
         back, never ahead. {shade} a cell, the more."""
     )
-    for sentence in flags.sentence:
-        show_sentence(model, sentence)
-    if flags.sentence:
+    words = None
+    for line in lines:
+        words = answer(model, line, words)
+    if lines:
         return
     roles = train.measure(model, held_out)
     carriers = {role.name: role.head for role in roles}

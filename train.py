@@ -1084,9 +1084,7 @@ def load(path=CHECKPOINT):
     if path != CHECKPOINT or os.path.lexists(path):
         model, held_out = load_checkpoint(path)
         if replace(model.config, debug=False) != default_config():
-            say_aside(
-                f"{path} holds another model than today's default: {model.config}"
-            )
+            say_aside(f"{path} has another shape than the default: {model.config}")
         return model, held_out
     say_aside(f"There is no {path} here yet: training the default model first.")
     model, held_out = train(default_config(), TrainConfig(), progress)

@@ -3,6 +3,7 @@
 Whatever happens, a person gets one line on stderr and a status, never a traceback.
 """
 
+import math
 import os
 import pty
 import re
@@ -16,7 +17,8 @@ import torch
 
 import example
 import train
-from model import GPT, GPTConfig
+from model import GPTConfig
+from train import read
 
 ROOT = Path(__file__).parent.parent
 LONG = "x" * 1_000_000
@@ -233,12 +235,9 @@ def test_the_words_are_listed_by_kind_without_a_model(call, tmp_path):
 
 
 @pytest.fixture
-def dialogue(monkeypatch, capsys):
-    """What is answered to lines typed at the prompt, by a model that tells all apart."""
-    torch.manual_seed(0)
-    model = GPT(GPTConfig()).eval()
-    for p in model.parameters():
-        torch.nn.init.normal_(p, std=0.5)
+def dialogue(monkeypatch, capsys, default):
+    """What is answered to lines typed at the prompt, by the default model."""
+    model, _ = default
 
     def dialogue(*lines):
         left = list(lines)
@@ -272,6 +271,21 @@ def test_what_the_prompt_says_is_true_of_the_row(lines, said, dialogue):
     told = dialogue(*lines, "")
     assert said in told
     assert ("So L1H" in told) == said.endswith("…")
+
+
+def test_a_model_that_does_not_tell_them_apart_has_nothing_to_share_out(blank, default):
+    pair = example.swap_in(read("the cat near the dogs"), "cat → cats")
+    assert math.isnan(example.carrier(blank[0], pair)[1])
+    assert example.carrier(default[0], pair)[1] > 0.5
+
+
+@pytest.mark.parametrize(
+    "told", [["the", "cat", "sleeps"], ["the cat sleeps"], ["the cat", "cat -> cats"]]
+)
+def test_a_sentence_may_be_without_quotes_and_a_swap_follow(told, call, checkpoint):
+    status, out, _ = call(example, "--checkpoint", str(checkpoint), "--", *told)
+    assert status == 0 and "\nthe cat" in out
+    assert ("it reads cats" in out) == (len(told) == 2)
 
 
 def test_a_sentence_is_told_by_who_carries_it_not_by_who_looks(dialogue):
