@@ -787,13 +787,18 @@ def minimal_pair(words, source, rng):
     What may follow is another word then. Of several such words it is one of those with
     the fewest words that may follow both, picked by `rng`; None where there is none.
     """
+    own, best, least = set(next_words(words)), None, math.inf
     told = options(follow(words[:source])[1])
     others = sorted(w for w in told if told[w].role == told[words[source]].role)
     rng.shuffle(others)
-    swaps = [(*words[:source], other, *words[source + 1 :]) for other in others]
-    swaps = [swapped for swapped in swaps if all(apart(words, swapped))]
-    best = max(swaps, key=lambda swapped: len(apart(words, swapped)[0]), default=None)
-    return best and Pair(words, best, source)
+    for other in others:
+        swapped = (*words[:source], other, *words[source + 1 :])
+        after = set(next_words(swapped))
+        if own - after and after - own and len(own & after) < least:
+            best, least = Pair(words, swapped, source), len(own & after)
+        if not least:
+            break
+    return best
 
 
 def apart(words, swapped):
