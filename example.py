@@ -61,13 +61,7 @@ def show_map(words, weights):
     for word, row in zip(words, weights.tolist()):
         shades = [round(4 * weight) for weight in row]
         if in_colour():
-            blue = (
-                "",
-                "\033[48;5;153m",
-                "\033[48;5;111m",
-                "\033[48;5;69m",
-                "\033[48;5;27m",
-            )
+            blue = "", *(f"\033[48;5;{n}m" for n in (153, 111, 69, 27))
             cells = "".join(f"{blue[shade]}  \033[0m" for shade in shades)
         else:
             cells = "".join(2 * " ░▒▓█"[shade] for shade in shades).rstrip()
@@ -77,8 +71,11 @@ def show_map(words, weights):
 def swap_in(words, swap):
     """The Pair of `words` and the same with a swap such as "cat → cats" made in its last
     possible place. Raises Mistake where it is none."""
-    both = [part.split() for part in swap.lower().replace("->", "→").split("→")]
-    if [len(part) for part in both] != [1, 1]:
+    if not words:
+        raise Mistake("type a sentence first, then a swap")
+    both = swap.lower().replace('"', "").replace("->", "→").split("→")
+    both = [part.split() for part in both]
+    if [len(part) for part in both] != [1, 1] or both[1][0] in (train.BEGIN, train.END):
         raise Mistake('a swap names two words: "cat → cats"')
     (old,), (new,) = both
     if old not in words[1:]:
@@ -153,9 +150,11 @@ def show_sentence(model, text):
     words, weights = train.inspect_attention(model, text)
     names, flat = head_names(model.config), weights.flatten(0, 1)  # (heads, T, T)
     heading(" ".join(words[1:]))
-    found = relations(words)
-    for name, row, source in found:
+    share = math.nan
+    for name, row, source in relations(words):
         pair = train.minimal_pair(tuple(words[: row + 1]), source, random.Random(0))
+        if not pair:  # an edited language
+            continue
         head, share = carrier(model, pair)
         looks = flat[:, row, source]  # (heads,)
         decides = f"{words[row]} ▸ {(*words, '…')[row + 1]}"
@@ -166,8 +165,8 @@ def show_sentence(model, text):
         elif (most := looks.argmax().item()) != head:
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
-    if found:
-        print(f"  {names[head]}:")
+    if math.isfinite(share):
+        print(f"  {names[head]}, which carries {name}:")
         show_map(words, flat[head])
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     if where := train.leaves(words):
@@ -237,13 +236,11 @@ def is_swap(line):
 
 def answer(model, line, words):
     """Show a sentence, or a swap in `words`, the sentence before; returns the words."""
-    if not is_swap(line):
-        show_sentence(model, line)
-        return read(line)
-    if not words:
-        raise Mistake("type a sentence first, then a swap")
-    show_swap(model, first_row(swap_in(words, line)))
-    return words
+    if is_swap(line):
+        show_swap(model, first_row(swap_in(words, line)))
+        return words
+    show_sentence(model, line)
+    return read(line)
 
 
 def ask(model):
@@ -286,19 +283,21 @@ def main():
         for kind, members in train.KINDS.items():
             tell(f"{kind}: {', '.join(dict.fromkeys(members))}")
         return
-    lines = flags.sentence
-    if lines and not any(" " in line for line in lines):
-        lines = [" ".join(lines)]  # a sentence without quotes
-    for line in lines:
-        if not is_swap(line):
-            read(line)  # a typo shows before a model is trained
+    lines, words = flags.sentence, None
+    said = [line for line in lines if not is_swap(line)]
+    if said and not any(" " in line for line in said):  # a sentence without quotes
+        lines = [" ".join(said), *(line for line in lines if is_swap(line))]
+    for line in lines:  # a typo shows before a model is trained
+        if is_swap(line):
+            swap_in(words, line)
+        else:
+            words = read(line)
     model, held_out = train.load(flags.checkpoint)
     shade = "The bluer" if in_colour() else "The fuller"
     tell(
         f"""Each row has read a word and is about to say the next: "the ▸ bird". It looks
         back, never ahead. {shade} a cell, the more."""
     )
-    words = None
     for line in lines:
         words = answer(model, line, words)
     if lines:

@@ -209,7 +209,7 @@ class GPT(nn.Module):
         is activation patching (Vig et al. 2020), with its mean it switches the head off.
         Raises ValueError where there is no such head.
         """
-        layers, heads = range(self.config.n_layer), range(self.config.n_head)
+        layers, heads = self.config.n_layer, self.config.n_head
 
         def give(head, tensor, module, inputs, output):  # (B, n_head, T, head_size)
             output = output.clone()
@@ -218,8 +218,8 @@ class GPT(nn.Module):
 
         with ExitStack() as hooks:
             for (layer, head), tensor in patches.items():
-                if layer not in layers or head not in heads:
-                    told = f"layers are {layers}, heads {heads}"
+                if not (0 <= layer < layers and 0 <= head < heads):
+                    told = f"{layers} layers of {heads} heads, counted from 0"
                     raise ValueError(f"there is no head {layer, head}: {told}")
                 outputs = self.blocks[layer].attention.outputs
                 hook = outputs.register_forward_hook(partial(give, head, tensor))
@@ -259,11 +259,10 @@ class GPT(nn.Module):
         fits = isinstance(ids, torch.Tensor) and ids.dtype == torch.int64
         fits = fits and ids.dim() == 2 and ids.numel() and ids.size(1) <= size
         if not fits or ids.min() < lowest or ids.max() >= words:
-            told = getattr(ids, "dtype", ids), *getattr(ids, "shape", ())
             raise ValueError(
                 f"{name} must be int64 (B, T), one sequence a row, not longer than "
                 f"block_size={size}, within the vocabulary, {lowest} to {words - 1}; "
-                f"not {told!r:.80}"
+                f"not {tuple(getattr(ids, 'shape', ()))} {ids!r:.60}"
             )
 
 

@@ -161,9 +161,10 @@ class Option(NamedTuple):
 
 
 def each(chance, words, state, role="", settled=()):
-    """One of the words, all equally likely: together they have the chance."""
-    share = chance / len(words)
-    return [Option(share, word, state, role, settled) for word in words if chance]
+    """One of the words, all equally likely: together they have the chance. None where
+    it is 0."""
+    one = chance / len(words)
+    return [Option(one, word, state, role, settled) for word in words if chance]
 
 
 def share(chance, options):
@@ -199,6 +200,7 @@ def noun_phrase(s):
             after = s.then(phrase, numbers=numbers, settled=settled)
             yield from each(chance, words, after, role)
         else:
+            # What settles a bare noun does so in the verb's own row: it is not measured.
             yield from share(chance, phrase(s._replace(numbers=numbers, settled=())))
 
 
@@ -255,8 +257,8 @@ def noun(s):
     settled = tuple(r for r in s.settled if (animals if "→ noun" in r else things))
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
-        for noun, word in nouns:
-            after = after_noun(s, noun, word)
+        for n, word in nouns:
+            after = after_noun(s, n, word)
             yield Option(chance / len(nouns), word, after, role, settled)
 
 
@@ -1142,8 +1144,8 @@ def one_line(message, most=170):
 def polite():
     """Run a script's main part so that what a reader can meet ends in one line.
 
-    A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A closed pipe:
-    quietly. One thread, so that a training can be repeated bit for bit.
+    A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A
+    closed pipe: quietly. One thread, so that a training can be repeated bit for bit.
     """
     torch.set_num_threads(1)
     codecs.register_error("plain", plain)

@@ -177,7 +177,9 @@ the foxes watch little rabbits
 the dog chases the hungry cat
 the nice dog near the same tree is late
 the same horse drinks this water
-the cat or the dogs are late"""
+the cat or the dogs are late
+the cat near dogs sleeps
+the cat watches this rain"""
 WRONG = """the cat chase the bird
 these hungry fox eats the mouse
 the cat near the dogs chase the bird
@@ -220,6 +222,9 @@ the cat watches these rain
 same dog sleeps
 the cat or the dogs are friends
 the fox watches a rain
+the rabbit eats the bone
+the horse eats the moss
+the cat near the moon sleeps
 the cat chases this brown dogs"""
 
 
@@ -316,6 +321,33 @@ def test_relations_are_those_of_an_independent_statement_and_necessary():
                 assert set(own) - set(other) and set(other) - set(own)
                 assert sum(a != b for a, b in zip(pair.words, pair.swapped)) == 1
     assert set(seen) == set(train.RELATIONS) and min(seen.values()) >= 60
+
+
+def test_no_swap_leaves_fewer_words_that_may_follow_both():
+    rng = random.Random("fewest")
+    for s in SENTENCES[:300]:
+        for r in s.relations:
+            words = s.words[: r.row + 1]
+            pair = train.minimal_pair(words, r.source, rng)
+            told = train.options(train.follow(words[: r.source])[1])
+            own, shared = set(next_words(words)), {}
+            for word, option in told.items():
+                after = set(
+                    next_words(words[: r.source] + (word,) + words[r.source + 1 :])
+                )
+                if (
+                    option.role == told[words[r.source]].role
+                    and after - own
+                    and own - after
+                ):
+                    shared[word] = len(own & after)
+            assert shared[pair.swapped[r.source]] == min(shared.values())
+
+
+def test_what_settles_a_bare_object_is_not_measured():
+    for text in ("the hungry horse eats hay", "the cat drinks nice milk"):
+        told = {r.name.split(" → ")[1] for r in train.relations_of(read(text))}
+        assert "object" not in told
 
 
 def test_a_third_description_has_no_room_after_an_adjective_and_two_animals():

@@ -92,6 +92,10 @@ def test_the_sentences_that_are_suggested_are_in_the_language():
         assert train.in_language(train.read(sentence)), sentence
 
 
+def test_the_floor_is_that_of_the_language():
+    assert f"its floor, {train.entropy():.3f} nats a word" in README.replace("\n", " ")
+
+
 def test_it_is_short_enough_to_be_read():
     prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     assert len(prose.split()) <= 1600

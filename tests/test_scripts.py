@@ -280,12 +280,26 @@ def test_a_model_that_does_not_tell_them_apart_has_nothing_to_share_out(blank, d
 
 
 @pytest.mark.parametrize(
-    "told", [["the", "cat", "sleeps"], ["the cat sleeps"], ["the cat", "cat -> cats"]]
+    "told",
+    [
+        ["the", "cat", "sleeps"],
+        ["the cat sleeps"],
+        ["the cat", "cat -> cats"],
+        ["the", "cat", '"cat→cats"'],
+    ],
 )
 def test_a_sentence_may_be_without_quotes_and_a_swap_follow(told, call, checkpoint):
     status, out, _ = call(example, "--checkpoint", str(checkpoint), "--", *told)
     assert status == 0 and "\nthe cat" in out
-    assert ("it reads cats" in out) == (len(told) == 2)
+    assert ("it reads cats" in out) == ("cats" in told[-1])
+
+
+@pytest.mark.parametrize("swap", ["cat → <s>", "cat → .", "cat → catz", "dog → cat"])
+def test_a_swap_that_is_none_is_refused_before_a_model_is_trained(swap, call, tmp_path):
+    missing = str(tmp_path / "missing.pt")
+    result = call(example, "--checkpoint", missing, "the cat near the dogs", swap)
+    refused(example, result)
+    assert "missing.pt" not in result[2]
 
 
 def test_a_sentence_is_told_by_who_carries_it_not_by_who_looks(dialogue):
