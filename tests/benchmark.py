@@ -1,7 +1,7 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads 9000 20      # twenty seeds from 9000: every head (3 min)
-    python tests/benchmark.py seeds 9000 20      # the same: floor, in the language (3 min)
+    python tests/benchmark.py heads 9400 20      # twenty seeds from 9400: every head (3 min)
+    python tests/benchmark.py seeds 9400 20      # the same: floor, in the language (3 min)
     python tests/benchmark.py experiments        # other shapes and recipes (2 min)
     python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
     python tests/benchmark.py faults             # damaged files, killed processes (2 min)
