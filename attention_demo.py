@@ -99,7 +99,7 @@ def carried_by(head, roles):
 def job(head, roles):
     """What a head carries, a line each: "subject → verb 98%"."""
     told = [f"{r.name} {r.carries[head]:.0%}" for r in carried_by(head, roles)]
-    return "\n".join(told) or "carries nothing alone"
+    return "\n".join(told) or "carries no relation alone"
 
 
 def cells(words, roles):
