@@ -95,7 +95,7 @@ DETERMINERS = {  # and the numbers of the nouns that they stand before
     ("two", "many"): (SEVERAL,),
     (): (SEVERAL, MASS),  # bare
 }
-COLOURS = ("brown", "black", "white", "gray", "little", "nice")
+COLOURS = ("brown", "black", "white", "gray", "little", "nice")  # and their like
 PREPOSITIONS = ("near", "behind", "beside")
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
@@ -135,9 +135,9 @@ class State(NamedTuple):
     memory: it must look back for each of these."""
 
     rule: Callable  # takes the state, and says what comes next
-    place: str = ""  # of the noun phrase: first, after near, and, or; an object
+    place: str = ""  # of a noun phrase: the first; near, and, or: a second; object
     animals: bool = True  # whether one may stand there
-    things: tuple = ()  # that may
+    things: tuple = ()  # what else may
     numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object
     animal: Animal | None = None
@@ -161,8 +161,8 @@ class Option(NamedTuple):
 
 
 def each(chance, words, state, role="", settled=()):
-    """One of the words, all equally likely: together they have the chance. None where
-    it is 0."""
+    """One of the words, all equally likely: together they have the chance. Where it is
+    0, nothing."""
     one = chance / len(words)
     return [Option(one, word, state, role, settled) for word in words if chance]
 
