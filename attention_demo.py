@@ -82,8 +82,8 @@ class Album:
 
 def finding(role, names):
     """What a head does for a relation, in one sentence, as measured."""
-    if math.isnan(role.carries[role.head]):
-        return f"{role.name}: no head carries anything of it"
+    if not role.known:
+        return f"{role.name}: the model does not know it, so no head carries it"
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
     look, share = role.looks[role.head], role.carries[role.head]
@@ -252,15 +252,15 @@ def step_4(album, model, roles):
         )
         album.add(f"4-{kind}", figure, f"the heads that serve {', '.join(relations)}.")
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
-    carries = torch.tensor([role.carries for role in roles]).T
+    nothing = [math.nan] * len(names)  # where the model does not know the relation
+    carries = torch.tensor([r.carries if r.known else nothing for r in roles]).T
     figure = utils.relation_matrices(looks, carries, [r.name for r in roles], names)
     album.add("4-matrices", figure, "each head and each relation.")
     tell(
         """What a head carries: how much of the way the decision moves when this head
         alone gives its output from the swapped sentence. Above 100%: too far."""
     )
-    for role in roles:
-        print(f"  {finding(role, names)}.")
+    print(*(f"  {finding(role, names)}." for role in roles), sep="\n")
 
 
 # ------------------------------------------------------------------------- step 5
@@ -312,7 +312,7 @@ def page_data(model, held_out, roles):
         "trained": {"weights": packed(model), "means": means(model, held_out)},
         "untrained": {**packed_small(blank), "means": means(blank, held_out)},
         "machine": machine(),
-        "roles": [{**role._asdict(), "shared": role.shared} for role in roles],
+        "roles": [{**r._asdict(), "shared": r.shared, "known": r.known} for r in roles],
         "examples": [
             {"text": text, "at": text.split().index(word) + 1, "word": other}
             for text, word, other in EXAMPLES

@@ -189,18 +189,22 @@ def show_table(model, roles):
     )
     below = "\n   " if columns() < 66 else ""  # a narrow terminal gets two lines
     print(f"\n  {'relation':<19}{below} head   looks carries flips  back blank")
+    known = [r for r in roles if r.known]
     for r in roles:
-        share = r.carries[r.head]
-        head = "none" if math.isnan(share) else "shared" if r.shared else names[r.head]
-        told = f"{share:z6.2f}".replace(" nan", "none")
+        head, told = "none", "  none"
+        if r.known:
+            head = "shared" if r.shared else names[r.head]
+            told = f"{r.carries[r.head]:z6.2f}"
         print(
             f"  {r.name:<19}{below} {head:<6}  {r.looks[r.head]:.2f} {told}   "
             f"{r.flips[r.head]:.2f}  {r.offset_looks:.2f}  {r.untrained_looks:.2f}"
         )
+    if len(known) < len(roles):
+        tell("none: the model does not know which of the two sentences it reads.", "  ")
     print()
     for head, name in enumerate(names):
         jobs = {"carries": [], "a part of": [], "looks without carrying": []}
-        for r in roles:
+        for r in known:
             if r.head == head and not r.shared:
                 jobs["carries"].append(r.name)
             elif r.carries[head] > 0.2:
@@ -209,7 +213,7 @@ def show_table(model, roles):
                 jobs["looks without carrying"].append(r.name)
         told = [f"{what} {', '.join(which)}" for what, which in jobs.items() if which]
         tell(f"{name}: {'; '.join(told) or 'carries no relation'}.")
-    show_removal(roles, names)
+    show_removal(known, names)
 
 
 def show_removal(roles, names):

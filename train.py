@@ -869,9 +869,14 @@ class Role(NamedTuple):
     untrained_looks: float  # a baseline: the best head of an untrained model
 
     @property
+    def known(self):
+        """Whether the model decides most pairs rightly: else there is little to carry."""
+        return self.right >= 0.5 and math.isfinite(self.carries[self.head])
+
+    @property
     def shared(self):
         """Whether not even the main carrier has half."""
-        return not self.carries[self.head] >= 0.5
+        return not (self.known and self.carries[self.head] >= 0.5)
 
 
 def pairs_of(held_out, most=400):

@@ -48,9 +48,9 @@ class Trained:
         self.roles = train.measure(self.model, self.held_out)
 
     def shares(self):
-        """The main carrier's share of each relation; none counts as nothing."""
-        shares = [role.carries[role.head] for role in self.roles]
-        return [0.0 if math.isnan(share) else share for share in shares]
+        """The main carrier's share of each relation; of what the model does not know,
+        none."""
+        return [role.carries[role.head] if role.known else 0.0 for role in self.roles]
 
     def looking(self):
         """How many relations have a head that looks at the right word, 95 in 100."""
@@ -65,7 +65,7 @@ class Trained:
 
     def idle(self):
         """How many heads carry less than 5% of every relation."""
-        by_head = zip(*(role.carries for role in self.roles))
+        by_head = zip(*(role.carries for role in self.roles if role.known))
         return sum(max(shares) < 0.05 for shares in by_head)
 
 

@@ -202,6 +202,14 @@ def test_where_nothing_differs_the_share_is_none(default, monkeypatch):
         assert role.shared
 
 
+def test_what_the_model_does_not_know_no_head_is_said_to_carry(default, monkeypatch):
+    full = module.causal_mask
+    monkeypatch.setattr(module, "causal_mask", lambda T: full(T).triu(-1))
+    roles = {role.name: role for role in train.measure(default[0], FEW)}
+    assert not roles["subject → verb"].known and roles["subject → verb"].shared
+    assert all(role.known == (role.right >= 0.5) for role in roles.values())
+
+
 def test_a_head_built_by_hand_is_found():
     """One head takes the mean of all words, the others give nothing."""
     torch.manual_seed(0)
