@@ -247,7 +247,7 @@ def step_4(album, model, roles):
             flat[heads][None],
             words,
             [f"{names[head]}\n{job(head, some)}" for head in heads],
-            mark=[cells(words, [r for r in some if r.head == head]) for head in heads],
+            mark=[cells(words, carried_by(head, some)) for head in heads],
             title=f"{kind.capitalize()}: {headline(some, words, names)}",
         )
         album.add(f"4-{kind}", figure, f"the heads that serve {', '.join(relations)}.")
@@ -260,7 +260,8 @@ def step_4(album, model, roles):
         """What a head carries: how much of the way the decision moves when this head
         alone gives its output from the swapped sentence. Above 100%: too far."""
     )
-    print(*(f"  {finding(role, names)}." for role in roles), sep="\n")
+    for role in roles:
+        print(f"  {finding(role, names)}.")
 
 
 # ------------------------------------------------------------------------- step 5
@@ -290,11 +291,10 @@ def step_5(album, model):
         mark=marked,
         title=" ".join(words[1:]),
     )
-    album.tell(path, f"{settings.steps} steps, and heads look at the outlined cells.")
+    album.tell(path, f"what heads look at, in {settings.steps} steps of training.")
     for head, (row, at) in zip(heads, marked):
-        first, last = (f"{m[head, row, at]:.0%}" for m in (moments[0], moments[-1]))
-        look = f'{names[head]}: "{words[row]}" looks at "{words[at]}"'
-        print(f"  {look}, before {first}, after these steps {last}.")
+        look = ", then ".join(f"{m[head, row, at]:.0%}" for m in moments[::3])
+        print(f'  {names[head]}: "{words[row]}" looks at "{words[at]}" {look}.')
 
 
 # ------------------------------------------------------------------------ the page

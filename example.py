@@ -1,7 +1,7 @@
 """Swap a word, and see which head knows: word relationships in the terminal.
 
     python example.py                                   # four swaps, and every head
-    python example.py "The hungry fox eats the mouse."  # your own sentence
+    python example.py "The cat sleeps." "cat -> cats"   # your own sentence and swap
     python example.py --words                           # the words it knows
 
 A causal model settles a word in the row of the word before it: `the ▸ bird` is the row
@@ -285,7 +285,7 @@ def main():
     flags = parser.parse_args()
     if flags.words:
         for kind, members in train.KINDS.items():
-            tell(f"{kind}: {', '.join(dict.fromkeys(members))}")
+            tell(f"{kind}: {', '.join(members)}")
         return
     lines, words = flags.sentence, None
     said = [line for line in lines if not is_swap(line)]

@@ -262,7 +262,7 @@ class GPT(nn.Module):
             raise ValueError(
                 f"{name} must be int64 (B, T), one sequence a row, not longer than "
                 f"block_size={size}, within the vocabulary, {lowest} to {words - 1}; "
-                f"not {tuple(getattr(ids, 'shape', ()))} {ids!r:.60}"
+                f"not {tuple(getattr(ids, 'shape', ()))} {' '.join(repr(ids).split()):.60}"
             )
 
 

@@ -113,6 +113,7 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "things to chase and watch": TOYS + SIGHTS,
     "only after is and are": ALONE + TOGETHER,
 }
+KINDS = {kind: tuple(dict.fromkeys(words)) for kind, words in KINDS.items()}
 VOCABULARY = list(dict.fromkeys(word for words in KINDS.values() for word in words))
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
@@ -460,9 +461,12 @@ def sample(count, seed):
 def spread(count, seed):
     """The words of `count` sentences to learn from: in each state its options take turns,
     as often as they are likely (Holroyd & Propp 2010, "Rotor Walks and Markov Chains").
-    Each state's point moves on by the golden ratio, around the end: always into one of
-    the widest gaps that it has left (Knuth, "The Art of Computer Programming" 3, 6.4).
-    A state that is only met right after one other would walk in step with it."""
+
+    Each state has a point of the line, which moves on by the golden ratio, around the
+    end: always into one of the widest gaps that it has left (Knuth, "The Art of Computer
+    Programming" 3, section 6.4, theorem S). Chances with which a state's walk falls into
+    step with the next one's would undo this; a test of the language watches for it.
+    """
     points, golden_ratio = defaultdict(random.Random(seed).random), (5**0.5 - 1) / 2
 
     def turn(state):
@@ -548,7 +552,7 @@ def unknown(words, place):
 
 def from_begin(words):
     """The words as a tuple. Raises Mistake unless they are known and begin with <s>."""
-    if isinstance(words, str) or not words or words[0] != BEGIN:
+    if not isinstance(words, (list, tuple)) or not words or words[0] != BEGIN:
         raise Mistake(f"words must be a list that begins with {BEGIN}: use read(text)")
     if missing := [word for word in words if word not in IDS]:
         raise Mistake(f"{missing[0]!r:.40} is not a word of the language")
@@ -602,7 +606,9 @@ class TrainConfig(Settings):
 
     steps: int = setting(432, "training steps")
     batch_size: int = setting(144, "sentences in a step")
-    learning_rate: float = setting(0.075, "its peak; see optimizers", 1e-6, 100)
+    learning_rate: float = setting(
+        0.075, "its peak; queries and keys learn at twice this", 1e-6, 100
+    )
     weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
     eval_every: int = setting(144, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
@@ -691,11 +697,11 @@ def optimizers(model, settings):
         torch.optim.AdamW(rest, lr=0.8 * rate, betas=(0.9, 0.95), weight_decay=0.0),
     )
 
-    def share(step):
+    def factor(step):
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
         return min((step + 1) / 20, cosine)
 
-    return [(o, torch.optim.lr_scheduler.LambdaLR(o, share)) for o in made]
+    return [(o, torch.optim.lr_scheduler.LambdaLR(o, factor)) for o in made]
 
 
 def train(config, settings, watch=lambda model, moment: None):
@@ -732,7 +738,8 @@ def evaluate(model, fresh, step):
     """A Moment. Raises Mistake where the loss is no longer a number."""
     moment = Moment(step, *loss_and_floor(model, fresh))
     if not math.isfinite(moment.loss):
-        why = f"the learning_rate is too high ({TrainConfig.learning_rate} works)"
+        rate = TrainConfig.learning_rate
+        why = f"the learning_rate is too high ({rate} works), or model.py was edited"
         if not step:
             why = "in model.py causal_mask lets a row see nothing, or the formula is wrong"
         raise Mistake(f"at step {step} the loss is no longer a number: {why}")
@@ -955,9 +962,10 @@ def expect(model, words):
     of a larger vocabulary, are left out, and the others make up the whole. Raises
     Mistake where the words are not known, don't begin with <s>, or are too many.
     """
+    words = from_begin(words)
     check_length(words, model.config.block_size)
     with looking(model):
-        logits = model.logits(as_ids(from_begin(words)))[0, -1, : len(VOCABULARY)]
+        logits = model.logits(as_ids(words))[0, -1, : len(VOCABULARY)]
     chances = logits.softmax(-1)
     order = chances.argsort(descending=True).tolist()
     return {VOCABULARY[i]: chances[i].item() for i in order}
@@ -1096,7 +1104,7 @@ def load(path=CHECKPOINT):
     if path != CHECKPOINT or os.path.lexists(path):
         model, held_out = load_checkpoint(path)
         if replace(model.config, debug=False) != default_config():
-            say_aside(f"{path} has another shape than the default: {model.config}")
+            say_aside(f"{path} is not the default model, but {model.config}")
         return model, held_out
     say_aside(f"There is no {path} here yet: training the default model first.")
     model, held_out = train(default_config(), TrainConfig(), progress)

@@ -263,8 +263,9 @@ def test_looking_inside_leaves_patched_heads_patched(look):
     ],
 )
 def test_ids_and_targets_that_cannot_be(ids, targets, said):
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=said) as refused:
         blank()(ids, targets)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
