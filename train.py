@@ -28,7 +28,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from itertools import product
+from itertools import product, zip_longest
 from statistics import fmean, mode
 from typing import NamedTuple
 
@@ -572,24 +572,22 @@ def leaves(words):
     return f'{where}: {shown}; not "{words[len(taken) + 1]}"'
 
 
+def as_ids(*sentences):
+    """Lists of words as ids (N, T) int64, filled up with full stops."""
+    columns = zip_longest(*sentences, fillvalue=END)
+    return torch.tensor([[IDS[word] for word in column] for column in columns]).T
+
+
 def tensors(sentences, block_size):
-    """Sentences as ids (N, T) and targets (N, T): each word, and the one after it.
+    """Whole sentences, lists of words, as ids (N, T) and targets (N, T): each word, and
+    the one after it. After a full stop nothing is asked (target PADDING).
 
-    sentences: lists of words. A row is filled up with full stops that nothing is asked
-    of (target PADDING). Raises Mistake where a sentence is longer than block_size.
+    Raises Mistake where a sentence is longer than block_size.
     """
-    longest = max(len(words) for words in sentences) - 1
-    check("block_size", block_size, int, longest, 10**6)
-    lengths = torch.tensor([len(words) for words in sentences])
-    rows = torch.full((len(sentences), longest + 1), PADDING)  # (N, T + 1)
-    said = torch.arange(longest + 1) < lengths[:, None]  # (N, T + 1)
-    rows[said] = torch.tensor([IDS[word] for words in sentences for word in words])
-    return rows[:, :-1].masked_fill(rows[:, :-1] < 0, IDS[END]), rows[:, 1:].clone()
-
-
-def prefixes(beginnings, block_size):
-    """Beginnings of sentences, lists of words, as ids (N, T), filled up with full stops."""
-    return tensors([(*words, END) for words in beginnings], block_size)[0]
+    rows = as_ids(*sentences)  # (N, T + 1)
+    check("block_size", block_size, int, rows.size(1) - 1, 10**6)
+    ids, targets = rows[:, :-1], rows[:, 1:]
+    return ids, targets.masked_fill(ids == IDS[END], PADDING)
 
 
 # ------------------------------------------------------------------------- training
@@ -756,11 +754,6 @@ class Inspection(NamedTuple):
     weights: torch.Tensor  # (n_layer, n_head, T, T), rows sum to 1
 
 
-def as_ids(words):
-    """A sentence as a batch of one: (1, T) int64."""
-    return torch.tensor([[IDS[word] for word in words]])
-
-
 def inspect_attention(model, sentence):
     """Where each head looks in a sentence, typed as text or given as its words.
 
@@ -827,8 +820,8 @@ def patch_each_head(model, pairs, means=None):
     with each head switched off.
     """
     config, n = model.config, torch.arange(len(pairs))
-    ids = prefixes([pair.words for pair in pairs], config.block_size)  # (n, T)
-    others = prefixes([pair.swapped for pair in pairs], config.block_size)
+    ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
+    others = as_ids(*(pair.swapped for pair in pairs))  # (n, T)
     row = torch.tensor([len(pair.words) - 1 for pair in pairs])  # (n,)
     sides = torch.zeros(2, len(pairs), config.vocab_size, dtype=torch.bool)
     for i, pair in enumerate(pairs):
@@ -901,7 +894,7 @@ def pairs_of(held_out, most=400):
 def looks_of(model, pairs):
     """Whether each head's largest weight, in the row that decides, lies on the source:
     (heads, n), 1 or 0."""
-    ids = prefixes([pair.words for pair in pairs], model.config.block_size)
+    ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
     maps = torch.cat(model.attention_maps(ids), dim=1)  # (n, heads, T, T)
     n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
     source = torch.tensor([pair.source for pair in pairs])
