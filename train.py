@@ -789,18 +789,13 @@ def minimal_pair(words, source, rng):
     What may follow is another word then. Of several such words it is one of those with
     the fewest words that may follow both, picked by `rng`; None where there is none.
     """
-    own, best, least = set(next_words(words)), None, math.inf
     told = options(follow(words[:source])[1])
     others = sorted(w for w in told if told[w].role == told[words[source]].role)
     rng.shuffle(others)
-    for other in others:
-        swapped = (*words[:source], other, *words[source + 1 :])
-        after = set(next_words(swapped))
-        if own - after and after - own and len(own & after) < least:
-            best, least = Pair(words, swapped, source), len(own & after)
-        if not least:
-            break
-    return best
+    swaps = [(*words[:source], other, *words[source + 1 :]) for other in others]
+    own, after = next_words(words).keys(), {s: next_words(s).keys() for s in swaps}
+    pairs = [Pair(words, s, source) for s in swaps if own - after[s] and after[s] - own]
+    return min(pairs, key=lambda pair: len(own & after[pair.swapped]), default=None)
 
 
 def apart(words, swapped):
