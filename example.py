@@ -106,7 +106,7 @@ def show_swap(model, pair, carriers=None):
     said[f"it reads {new}"] = expect(model, swapped)
     head, share = carrier(model, pair)
     if not (why := no_share(pair, share)):
-        layer, place = train.pair_of(model.config, head)
+        layer, place = train.heads_of(model.config)[head]
         print(f"  {names[head]} looks back:")
         show_map(words, train.inspect_attention(model, words).weights[layer, place])
         given = model.head_outputs(train.as_ids(swapped))[layer][:, place]

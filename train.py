@@ -764,15 +764,15 @@ def inspect_attention(model, sentence):
     return Inspection(words, torch.stack([layer[0] for layer in maps]))
 
 
+def heads_of(config):
+    """The (layer, head) of model.py of each head: its place in this list is its flat
+    number everywhere else."""
+    return list(product(range(config.n_layer), range(config.n_head)))
+
+
 def head_names(config):
-    """L1H1, L1H2, …: the name of each head by its flat number, counted from 0."""
-    layers, heads = range(1, config.n_layer + 1), range(1, config.n_head + 1)
-    return [f"L{layer}H{head}" for layer in layers for head in heads]
-
-
-def pair_of(config, head):
-    """The (layer, head) of model.py for a head that is counted flat from 0."""
-    return divmod(head, config.n_head)
+    """L1H1, L1H2, …: the name of each head, in the order of their flat numbers."""
+    return [f"L{layer + 1}H{head + 1}" for layer, head in heads_of(config)]
 
 
 class Pair(NamedTuple):
@@ -829,10 +829,9 @@ def patch_each_head(model, pairs, means=None):
         return own - other
 
     def one_by_one(given):  # for each layer (n, n_head, T, head_size)
-        for layer in range(config.n_layer):
-            for head in range(config.n_head):
-                with model.patch_heads({(layer, head): given[layer][:, head]}):
-                    yield decided(ids)
+        for layer, head in heads_of(config):
+            with model.patch_heads({(layer, head): given[layer][:, head]}):
+                yield decided(ids)
 
     with looking(model):
         ways = [model.head_outputs(others)] + ([means] if means else [])

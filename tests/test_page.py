@@ -91,7 +91,7 @@ class Page:
 def pytorch(model, means, words, off, patched):
     """Maps and the next word of the model in PyTorch, as lists: the same as toyGPT.look."""
     config = model.config
-    pair = lambda head: train.pair_of(config, head)
+    pair = lambda head: train.heads_of(config)[head]
     patches = {pair(h): torch.tensor(means[pair(h)[0]][pair(h)[1]]) for h in off}
     for head, others in patched.items():
         layer, at = pair(int(head))
