@@ -804,39 +804,37 @@ def apart(words, swapped):
     return [w for w in own if w not in other], [w for w in other if w not in own]
 
 
-def patch_each_head(model, pairs, means=None):
+def patch_each_head(model, pairs, given=None):
     """Activation patching on minimal pairs, for all pairs at once.
 
     Each head in turn gives its output on the swapped sentence, all others stay (Vig et
     al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). The decision is the log of
     how likely what may follow only the sentence is, less the same of what may follow
     only the swapped one. Returns it, in nats, on the sentence (n,), on the swapped one
-    (n,), and with each head patched (heads, n). With `means`, of `mean_outputs`, also
-    with each head switched off.
+    (n,), and with each head patched (heads, n). With `given`, the heads give that: the
+    means of `mean_outputs` switch each of them off.
     """
-    config, n = model.config, torch.arange(len(pairs))
+    n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
     ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
     others = as_ids(*(pair.swapped for pair in pairs))  # (n, T)
-    row = torch.tensor([len(pair.words) - 1 for pair in pairs])  # (n,)
-    sides = torch.zeros(2, len(pairs), config.vocab_size, dtype=torch.bool)
+    sides = torch.full((2, len(pairs), model.config.vocab_size), -math.inf)
     for i, pair in enumerate(pairs):
         for side, words in zip(sides, apart(pair.words, pair.swapped)):
-            side[i, [IDS[word] for word in words]] = True
+            side[i, [IDS[word] for word in words]] = 0  # of all others exp(-inf) counts
 
     def decided(ids):
         logits = model.logits(ids)[n, row]  # (n, vocab_size)
-        own, other = (logits.masked_fill(~s, -math.inf).logsumexp(-1) for s in sides)
+        own, other = (logits + sides).logsumexp(-1)  # (n,) each
         return own - other
 
-    def one_by_one(given):  # for each layer (n, n_head, T, head_size)
-        for layer, head in heads_of(config):
-            with model.patch_heads({(layer, head): given[layer][:, head]}):
-                yield decided(ids)
-
     with looking(model):
-        ways = [model.head_outputs(others)] + ([means] if means else [])
-        patched = [torch.stack(list(one_by_one(given))) for given in ways]
-        return decided(ids), decided(others), *patched
+        # For each layer (n, n_head, T, head_size), or what broadcasts to it.
+        given = given or model.head_outputs(others)
+        patched = []
+        for layer, head in heads_of(model.config):
+            with model.patch_heads({(layer, head): given[layer][:, head]}):
+                patched.append(decided(ids))
+        return decided(ids), decided(others), torch.stack(patched)
 
 
 def mean_outputs(model, held_out):
@@ -919,7 +917,8 @@ def role_of(name, pairs, model, blank, means):
     """One relation's Role: what is chosen is chosen on every other pair, and scored on
     the rest. blank: the untrained model. means: of `mean_outputs`."""
     first, rest = slice(0, None, 2), slice(1, None, 2)
-    clean, other, swapped, removed = patch_each_head(model, pairs, means)
+    clean, other, swapped = patch_each_head(model, pairs)
+    *_, removed = patch_each_head(model, pairs, means)
     way, moved = clean - other, clean - swapped
     shares = torch.tensor(share_of(way[first], moved[:, first]))
     looks, blanks = looks_of(model, pairs), looks_of(blank, pairs)  # (heads, n)
