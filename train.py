@@ -971,6 +971,8 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
         check("top_k", top_k, int, 1, 10**6)
     if seed is not None:
         check("seed", seed, int, 0, 2**63)
+    if temperature < 1e-6:  # greedy
+        temperature, top_k = 1.0, 1
     size = model.config.block_size
     begins = prompt in ("", [BEGIN], (BEGIN,))
     words = [BEGIN] if begins else read(prompt, size)
@@ -983,11 +985,8 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
             if top_k:
                 least = logits.topk(min(top_k, len(VOCABULARY))).values[:, -1:]
                 logits = logits.masked_fill(logits < least, -math.inf)
-            if temperature > 1e-6:
-                chances = (logits / temperature).softmax(-1)
-                word = torch.multinomial(chances, 1, generator=generator)
-            else:
-                word = logits.argmax(-1, keepdim=True)
+            chances = (logits / temperature).softmax(-1)
+            word = torch.multinomial(chances, 1, generator=generator)
             ids = torch.cat([ids, word], dim=1)
     rows = [[VOCABULARY[i] for i in row] for row in ids.tolist()]
     return [row[: row.index(END)] if END in row else row for row in rows]
