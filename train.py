@@ -22,7 +22,6 @@ import io
 import math
 import os
 import random
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
@@ -1021,21 +1020,30 @@ def behaviour(model):
     return loss_and_floor(model, HeldOut(model.config.block_size, count=50))[0]
 
 
-def write(path, data):
-    """Write bytes under another name and rename: the old file is whole until then.
-    Raises Mistake."""
-    draft = f"{path}.{os.getpid()}.tmp"
+@contextmanager
+def draft(path):
+    """A name for a file until it is renamed to `path`: the old one is whole until then.
+    What is not renamed is deleted. Raises Mistake where `path` can't be written."""
+    name = f"{path}.{os.getpid()}.tmp"
     try:
-        with open(draft, "wb") as file:
+        if not path or (os.path.exists(path) and not os.path.isfile(path)):
+            raise OSError(0, "it is a folder or a device")
+        yield name
+    except OSError as error:
+        raise Mistake(f'can\'t write "{path}": {error.strerror}') from None
+    finally:
+        with suppress(OSError):  # it has its new name already
+            os.unlink(name)
+
+
+def write(path, data):
+    """Write bytes, all of them or none. Raises Mistake."""
+    with draft(path) as name:
+        with open(name, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        raise Mistake(f"can't write {path}: {error.strerror}") from None
-    finally:
-        with suppress(OSError):  # it has its new name already
-            os.unlink(draft)
+        os.replace(name, path)
 
 
 def save_checkpoint(path, model, held_out):
@@ -1206,7 +1214,8 @@ def main():
         for kind in (GPTConfig, TrainConfig)
     )
     out = getattr(flags, "out", own_name(config))
-    check_target(out)
+    with draft(out) as name:  # what can't be written is told before the training
+        open(name, "wb").close()
     model, held_out = train(config, settings, progress)
     save_checkpoint(out, model, held_out)
 
@@ -1226,21 +1235,6 @@ def own_name(config):
     default, own = asdict(default_config()), asdict(config)
     changed = [f"{n}-{own[n]}" for n in own if own[n] != default[n] and n != "debug"]
     return "-".join(changed) + ".pt" if changed else CHECKPOINT
-
-
-def check_target(path):
-    """Raise Mistake now, and not after the training, where path can't be written."""
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        if not path or (os.path.exists(path) and not os.path.isfile(path)):
-            raise OSError(0, "it is a folder or a device")
-        with suppress(FileNotFoundError):
-            os.stat(path)  # a name that can't be
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        told = one_line(path, 60)
-        raise Mistake(f'--out "{told}": can\'t write there, {error.strerror}') from None
 
 
 if __name__ == "__main__":
