@@ -25,7 +25,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from itertools import product, zip_longest
 from statistics import fmean, mode
@@ -1096,7 +1096,7 @@ def load(path=CHECKPOINT):
     """
     if path != CHECKPOINT or os.path.lexists(path):
         model, held_out = load_checkpoint(path)
-        if replace(model.config, debug=False) != default_config():
+        if model.config != default_config():
             say_aside(f"{path} is not the default model, but {model.config}")
         return model, held_out
     say_aside(f"There is no {path} here yet: training the default model first.")
@@ -1197,23 +1197,20 @@ class Parser(argparse.ArgumentParser):
 def main():
     """`python train.py`: train, save, and say how good the model is."""
     parser = Parser("Teach the GPT a small English.")
-    for config in default_config(), TrainConfig():
-        for f in fields(config):
-            kind = {"action": "store_true"} if f.type is bool else {"type": f.type}
-            kind["default"] = getattr(config, f.name)
-            parser.add_argument(f"--{f.name}", **kind, help=f.metadata["help"])
+    for f in (*fields(GPTConfig), *fields(TrainConfig)):
+        kind = {"action": "store_true"} if f.type is bool else {"type": f.type}
+        parser.add_argument(f"--{f.name}", help=f.metadata["help"], **kind)
+    parser.set_defaults(**asdict(default_config()), **asdict(TrainConfig()))
     parser.add_argument(
         "--out",
         default=argparse.SUPPRESS,
         help=f"where the model is written: {CHECKPOINT} for the default shape, for "
         "another a name such as n_head-2.pt",
     )
-    flags = parser.parse_args()
-    config, settings = (
-        kind(**{f.name: getattr(flags, f.name) for f in fields(kind)})
-        for kind in (GPTConfig, TrainConfig)
-    )
-    out = getattr(flags, "out", own_name(config))
+    flags = vars(parser.parse_args())
+    config = GPTConfig(**{f.name: flags.pop(f.name) for f in fields(GPTConfig)})
+    out = flags.pop("out", own_name(config))
+    settings = TrainConfig(**flags)
     with draft(out) as name:  # what can't be written is told before the training
         open(name, "wb").close()
     model, held_out = train(config, settings, progress)
