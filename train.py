@@ -27,7 +27,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from itertools import product, zip_longest
+from itertools import compress, product, zip_longest
 from statistics import fmean, mode
 from typing import NamedTuple
 
@@ -612,31 +612,27 @@ class TrainConfig(Settings):
 
 
 class HeldOut:
-    """Sentences sampled apart from the training corpus, as tensors.
+    """The sentences that heads are judged on: of `count` fresh ones those that are not
+    in `seen`, the sentences of a training. unseen: which ones these are, where known."""
 
-    What a model knows of the language is judged on all of `count` fresh sentences; what
-    its heads do, only on those that are not in `seen`, the sentences of its training.
-    """
-
-    def __init__(self, block_size, unseen=None, count=7000, seen=()):
+    def __init__(self, seen=(), unseen=None, count=7000):
         sentences = sample(count, "held out")
         self.unseen = unseen or [s.words not in seen for s in sentences]
-        self.sentences = [s for s, keep in zip(sentences, self.unseen) if keep]
-        words = [s.words for s in self.sentences]
-        self.ids, self.targets = tensors(words, block_size)  # (N, T)
+        self.sentences = list(compress(sentences, self.unseen))
 
 
-def loss_and_floor(model, fresh=None):
-    """The loss on fresh sentences, without dropout, and the floor that no model can
-    beat there: the mean of their exact log-probabilities. Both in nats a word.
+def loss_and_floor(model, count=7000):
+    """The loss on `count` fresh sentences, without dropout, and the floor that no model
+    can beat there: the mean of their exact log-probabilities. Both in nats a word.
 
-    fresh: a HeldOut; 7,000 sentences if None. Rare sentences alone may be beaten.
+    On a few sentences alone it may be beaten, by chance.
     """
-    fresh = fresh or HeldOut(model.config.block_size)
+    sentences = sample(count, "held out")
+    ids, targets = tensors([s.words for s in sentences], model.config.block_size)
     with looking(model):
-        loss = model(fresh.ids, fresh.targets)[1].item()
-    words = (fresh.targets != PADDING).sum().item()
-    return loss, -sum(s.log_prob for s in fresh.sentences) / words
+        loss = model(ids, targets)[1].item()
+    words = sum(len(s.words) - 1 for s in sentences)
+    return loss, -sum(s.log_prob for s in sentences) / words
 
 
 class Moment(NamedTuple):
@@ -711,14 +707,13 @@ def train(config, settings, watch=lambda model, moment: None):
     check("vocab_size", config.vocab_size, int, len(VOCABULARY), 10**6)
     corpus = spread(settings.steps * settings.batch_size, f"corpus {settings.seed}")
     ids, targets = tensors(corpus, config.block_size)  # (N, T)
-    fresh = HeldOut(config.block_size, count=1000)
     model = untrained(config, settings.seed)
     both = optimizers(model, settings)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.manual_seed(settings.seed)  # of the dropout
         for step in range(settings.steps):
             if step % settings.eval_every == 0:
-                watch(model, evaluate(model, fresh, step))
+                watch(model, evaluate(model, step))
             batch = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
             model.train()
             _, loss = model(ids[batch], targets[batch])
@@ -727,13 +722,13 @@ def train(config, settings, watch=lambda model, moment: None):
                 optimizer.step()
                 optimizer.zero_grad()
                 schedule.step()
-        watch(model.eval(), evaluate(model, fresh, settings.steps))
-    return model, HeldOut(config.block_size, seen=set(corpus))
+        watch(model.eval(), evaluate(model, settings.steps))
+    return model, HeldOut(seen=set(corpus))
 
 
-def evaluate(model, fresh, step):
+def evaluate(model, step):
     """A Moment. Raises Mistake where the loss is no longer a number."""
-    moment = Moment(step, *loss_and_floor(model, fresh))
+    moment = Moment(step, *loss_and_floor(model, 1000))
     if not math.isfinite(moment.loss):
         rate = TrainConfig.learning_rate
         why = f"the learning_rate is too high ({rate} works), or model.py was edited"
@@ -839,7 +834,8 @@ def patch_each_head(model, pairs, given=None):
 def mean_outputs(model, held_out):
     """What each head gives on average over the words of 1,000 held-out sentences: for
     each layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
-    ids, targets = held_out.ids[:1000], held_out.targets[:1000]  # (N, T)
+    sentences = [s.words for s in held_out.sentences[:1000]]
+    ids, targets = tensors(sentences, model.config.block_size)  # (N, T)
     words = targets != PADDING  # (N, T)
     outputs = model.head_outputs(ids)  # for each layer (N, n_head, T, head_size)
     return [o.transpose(1, 2)[words].mean(0)[None, :, None] for o in outputs]
@@ -1017,7 +1013,7 @@ def language():
 
 def behaviour(model):
     """The loss on a few sentences: another formula or mask in model.py changes it."""
-    return loss_and_floor(model, HeldOut(model.config.block_size, count=50))[0]
+    return loss_and_floor(model, 50)[0]
 
 
 @contextmanager
@@ -1085,7 +1081,7 @@ def load_checkpoint(path):
         same = False
     if not same:
         raise Mistake(f"{path} was trained with another model.py; {RETRAIN}")
-    return model, HeldOut(model.config.block_size, unseen=content["unseen"])
+    return model, HeldOut(unseen=content["unseen"])
 
 
 def load(path=CHECKPOINT):

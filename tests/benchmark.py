@@ -224,14 +224,13 @@ def common_recipe(watch, steps=6000, warm_up=100):
     torch.manual_seed(0)
     model = GPT(config).train()
     corpus = [s.words for s in train.sample(40000, "common")]
-    fresh = train.HeldOut(12, count=1024)
     ids, targets = train.tensors(corpus, 12)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1
     )
     for step in range(steps):
         if step % 50 == 0:
-            watch(model, train.evaluate(model, fresh, step))
+            watch(model, train.evaluate(model, step))
         done = max(0, step - warm_up) / (steps - warm_up)
         rate = min(1, (step + 1) / warm_up) * (0.5 + 0.5 * math.cos(math.pi * done))
         optimizer.param_groups[0]["lr"] = 1e-3 * rate

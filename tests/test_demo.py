@@ -33,9 +33,7 @@ def run(folder, *arguments, **environment):
 
 def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     config = GPTConfig(n_layer=2, n_head=2, n_embd=8)
-    train.save_checkpoint(
-        tmp_path / "own.pt", train.untrained(config), train.HeldOut(12)
-    )
+    train.save_checkpoint(tmp_path / "own.pt", train.untrained(config), train.HeldOut())
     plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "MPLBACKEND": "nonsense"}
     plain["BROWSER"] = "true"  # a browser that is content with any page
     result = run(tmp_path, "--show", "--checkpoint", "own.pt", **plain)
@@ -90,7 +88,7 @@ def test_refusals_are_one_line(arguments, tmp_path, monkeypatch, capsys):
 
 
 def test_a_title_speaks_of_a_relation_that_its_picture_shows(default):
-    model, few = default[0], train.HeldOut(12, count=1500)
+    model, few = default[0], train.HeldOut(count=1500)
     roles, names = train.measure(model, few), train.head_names(model.config)
     for relations in (train.RELATIONS, train.SYNTACTIC, train.SEMANTIC):
         some = [role for role in roles if role.name in relations]

@@ -221,8 +221,8 @@ LOOKS = {
     "inspect_attention": lambda gpt: train.inspect_attention(gpt, "the cat").weights,
     "expect": lambda gpt: train.expect(gpt, ["<s>", "the"]),
     "generate": lambda gpt: train.generate(gpt, seed=1),
-    "loss": lambda gpt: train.loss_and_floor(gpt, train.HeldOut(12, count=20)),
-    "measure": lambda gpt: train.measure(gpt, train.HeldOut(12, count=200)),
+    "loss": lambda gpt: train.loss_and_floor(gpt, 20),
+    "measure": lambda gpt: train.measure(gpt, train.HeldOut(count=200)),
 }
 
 

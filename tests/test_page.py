@@ -43,7 +43,7 @@ def browser():
 def file(default, tmp_path_factory):
     """The page of the default model, as the address of a file."""
     path = tmp_path_factory.mktemp("page") / "explorer.html"
-    roles = train.measure(default[0], train.HeldOut(12, count=1500))
+    roles = train.measure(default[0], train.HeldOut(count=1500))
     attention_demo.write_page(*default, roles, path)
     return path.as_uri()
 
@@ -148,7 +148,7 @@ def test_a_deeper_model_too(browser, tmp_path):
             block.attention.query.weight *= 20
             block.attention.key.weight *= 20
     path = tmp_path / "deep.html"
-    held_out = train.HeldOut(config.block_size, count=60)
+    held_out = train.HeldOut(count=60)
     roles = train.measure(model, held_out)
     attention_demo.write_page(model, held_out, roles, path)
     page = Page(browser, path.as_uri())

@@ -27,7 +27,7 @@ HUGE = "9" * 400
 
 @pytest.fixture(scope="session")
 def blank():
-    return train.untrained(GPTConfig()), train.HeldOut(12, count=2000)
+    return train.untrained(GPTConfig()), train.HeldOut(count=2000)
 
 
 @pytest.fixture(scope="session")
@@ -594,7 +594,7 @@ def two_trainings(tmp_path_factory):
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import example, train; train.main()\n"
-        "print(train.pairs_of(train.HeldOut(12, count=300)))\n"
+        "print(train.pairs_of(train.HeldOut(count=300)))\n"
         "print({'matplotlib', 'seaborn'} & set(sys.modules))"
     )
     both = [

@@ -11,7 +11,7 @@ from model import GPT, GPTConfig
 from train import IDS, Mistake, TrainConfig
 
 QUICK = TrainConfig(steps=30)
-FEW = train.HeldOut(12, count=1000)
+FEW = train.HeldOut(count=1000)
 
 
 @pytest.fixture(scope="module")
