@@ -533,14 +533,12 @@ def unknown(words, place):
     told = f'"{one_line(words[place], 30)}" is not among the {len(VOCABULARY)} words of the language'
     if near := difflib.get_close_matches(words[place][:30], VOCABULARY[2:], 3, 0.7):
         return f"{told}: the nearest are {', '.join(near)}"
-    fits = {}
-    for word in next_words(words[:place]):
-        if word == END:
-            continue
-        rest = words[place + 1 : place + 2]
-        if not rest or rest[0] in next_words((*words[:place], word)):
-            kind = next(kind for kind, members in KINDS.items() if word in members)
-            fits.setdefault(kind, []).append(word)
+    before, after = words[:place], words[place + 1 : place + 2]
+    fits = defaultdict(list)
+    for word in next_words(before):
+        if word != END and all(w in next_words([*before, word]) for w in after):
+            kind = next(kind for kind in KINDS if word in KINDS[kind])
+            fits[kind].append(word)
     if not fits:
         return f"{told}: python example.py --words shows them"
     # The kind with the most words is what a new word most likely is: a noun.
