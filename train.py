@@ -559,14 +559,13 @@ def from_begin(words):
 def leaves(words):
     """Where `words`, from <s>, leave the language: a line, or "" where they don't."""
     taken, _ = follow(from_begin(words))
-    if len(taken) == len(words) - 1:
+    said = words[: len(taken) + 1]
+    if said == words:
         return ""
-    said = " ".join(words[1 : len(taken) + 1])
-    could = list(next_words(words[: len(taken) + 1]))
-    could = ["(the end)" if word == END else word for word in could]
+    could = ["(the end)" if word == END else word for word in next_words(said)]
     shown = ", ".join(could[:6]) + (", …" if len(could) > 6 else "")
-    where = f'after "{said}" comes' if said else "a sentence begins with"
-    return f'{where}: {shown}; not "{words[len(taken) + 1]}"'
+    where = f'after "{" ".join(said[1:])}" comes' if taken else "a sentence begins with"
+    return f'{where}: {shown}; not "{words[len(said)]}"'
 
 
 def as_ids(*sentences):
