@@ -1123,8 +1123,6 @@ def progress(model, moment):
 
 def plain(error):
     """What a terminal without Unicode shows instead: an arrow becomes "->"."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
     instead = dict(zip("▸·–×ᵀ░▒▓█", ">--xT.:+#"))
     instead |= {"→": "->", "…": "...", "√": "sqrt ", "±": "+-"}
     shown = (instead.get(c, "?") for c in error.object[error.start : error.end])
