@@ -867,11 +867,10 @@ def pairs_of(held_out, most=400):
     """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each."""
     rng, pairs = random.Random("pairs"), {name: [] for name in RELATIONS}
     for sentence in held_out.sentences:
-        for relation in sentence.relations:
-            if len(pairs[relation.name]) < most:
-                words = sentence.words[: relation.row + 1]
-                if pair := minimal_pair(words, relation.source, rng):
-                    pairs[relation.name].append(pair)
+        for name, row, source in sentence.relations:
+            words, found = sentence.words[: row + 1], pairs[name]
+            if len(found) < most and (pair := minimal_pair(words, source, rng)):
+                found.append(pair)
     return {name: found for name, found in pairs.items() if len(found) > 1}
 
 
@@ -912,14 +911,14 @@ def role_of(name, pairs, model, blank, means):
     clean, other, swapped = patch_each_head(model, pairs)
     *_, removed = patch_each_head(model, pairs, means)
     way, moved = clean - other, clean - swapped
-    shares = torch.tensor(share_of(way[first], moved[:, first]))
+    shares = share_of(way[first], moved[:, first])
     looks, blanks = looks_of(model, pairs), looks_of(blank, pairs)  # (heads, n)
     offsets = [len(pair.words) - 1 - pair.source for pair in pairs]
     flips = (clean > 0) & (swapped < 0)
     return Role(
         name=name,
         count=len(pairs[rest]),
-        head=shares.nan_to_num(-1).argmax().item(),
+        head=shares.index(max(shares)),
         looks=looks[:, rest].mean(1).tolist(),
         carries=share_of(way[rest], moved[:, rest]),
         flips=flips[:, rest].float().mean(1).tolist(),
