@@ -943,9 +943,8 @@ def expect(model, words):
     check_length(words, model.config.block_size)
     with looking(model):
         logits = model.logits(as_ids(words))[0, -1, : len(VOCABULARY)]
-    chances = logits.softmax(-1)
-    order = chances.argsort(descending=True).tolist()
-    return {VOCABULARY[i]: chances[i].item() for i in order}
+    chances = zip(VOCABULARY, logits.softmax(-1).tolist())
+    return dict(sorted(chances, key=lambda said: -said[1]))
 
 
 def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=None):
