@@ -879,9 +879,8 @@ def looks_of(model, pairs):
     (heads, n), 1 or 0."""
     ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
     maps = torch.cat(model.attention_maps(ids), dim=1)  # (n, heads, T, T)
-    n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
-    source = torch.tensor([pair.source for pair in pairs])
-    return (maps[n, :, row].argmax(-1) == source[:, None]).T.float()
+    looks = [m[:, len(p.words) - 1].argmax(-1) == p.source for m, p in zip(maps, pairs)]
+    return torch.stack(looks, dim=1).float()
 
 
 def measure(model, held_out):
