@@ -1152,23 +1152,21 @@ def polite():
     try:
         try:
             yield
+        except RuntimeError as error:
+            if "allocate" not in str(error):
+                raise
+            raise Mistake("the model is too large for this machine's memory") from None
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:
         say_aside(f"\n{script}: stopped. Nothing was written that is not whole.")
         sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except RuntimeError as error:
-        if "allocate" not in str(error):
-            raise
-        say_aside(f"{script}: the model is too large for this machine's memory")
-        sys.exit(2)
-    except (Mistake, OSError) as mistake:
-        if isinstance(mistake, OSError):  # what is left in the buffer goes nowhere
+    except (Mistake, OSError) as error:
+        if isinstance(error, OSError):  # what is left in the buffer goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        say_aside(f"{script}: {one_line(mistake)}")
-        sys.exit(2)
+        if not isinstance(error, BrokenPipeError):
+            say_aside(f"{script}: {one_line(error)}")
+            sys.exit(2)
 
 
 class Parser(argparse.ArgumentParser):
