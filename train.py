@@ -831,9 +831,8 @@ def patch_each_head(model, pairs, given=None):
 def mean_outputs(model, held_out):
     """What each head gives on average over the words of 1,000 held-out sentences: for
     each layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
-    sentences = [s.words for s in held_out.sentences[:1000]]
-    ids, targets = tensors(sentences, model.config.block_size)  # (N, T)
-    words = targets != PADDING  # (N, T)
+    ids = as_ids(*(s.words[:-1] for s in held_out.sentences[:1000]))  # (N, T)
+    words = ids != IDS[END]  # (N, T)
     outputs = model.head_outputs(ids)  # for each layer (N, n_head, T, head_size)
     return [o.transpose(1, 2)[words].mean(0)[None, :, None] for o in outputs]
 
