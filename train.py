@@ -514,18 +514,13 @@ def read(text, block_size=None):
     words = [BEGIN, *(word for word in text if word and word != BEGIN)]
     if len(words) == 1:
         raise Mistake('the sentence is empty: try "the hungry fox eats the mouse"')
-    check_length(words, block_size)
+    if block_size and len(words) > block_size:
+        most = f"this model reads {block_size - 1} at most"
+        raise Mistake(f"{len(words) - 1} words are too many: {most}")
     for place, word in enumerate(words):
         if word not in IDS:
             raise Mistake(unknown(words, place))
     return words
-
-
-def check_length(words, block_size):
-    """Raise Mistake where the words, from <s>, are more than a model reads."""
-    if block_size and len(words) > block_size:
-        most = f"this model reads {block_size - 1} at most"
-        raise Mistake(f"{len(words) - 1} words are too many: {most}")
 
 
 def unknown(words, place):
@@ -938,7 +933,7 @@ def expect(model, words):
     Mistake where the words are not known, don't begin with <s>, or are too many.
     """
     words = from_begin(words)
-    check_length(words, model.config.block_size)
+    check("len(words)", len(words), int, 1, model.config.block_size)
     with looking(model):
         logits = model.logits(as_ids(words))[0, -1, : len(VOCABULARY)]
     chances = zip(VOCABULARY, logits.softmax(-1).tolist())
