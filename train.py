@@ -950,24 +950,22 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     """
     check("count", count, int, 1, 10**6)
     check("temperature", temperature, float, 0, 1e6)
-    if top_k is not None:
-        check("top_k", top_k, int, 1, 10**6)
+    top_k = len(VOCABULARY) if top_k is None else top_k
+    check("top_k", top_k, int, 1, 10**6)
     if seed is not None:
         check("seed", seed, int, 0, 2**63)
     if temperature < 1e-6:  # greedy
         temperature, top_k = 1.0, 1
     size = model.config.block_size
-    begins = prompt in ("", [BEGIN], (BEGIN,))
-    words = [BEGIN] if begins else read(prompt, size)
+    words = [BEGIN] if prompt in ("", [BEGIN], (BEGIN,)) else read(prompt, size)
     generator = torch.Generator()
     generator.seed() if seed is None else generator.manual_seed(seed)
     ids = as_ids(words).repeat(count, 1)  # (count, T)
     with looking(model):
         while ids.size(1) < size and not (ids == IDS[END]).any(1).all():
             logits = model.logits(ids)[:, -1, : len(VOCABULARY)]  # (count, words)
-            if top_k:
-                least = logits.topk(min(top_k, len(VOCABULARY))).values[:, -1:]
-                logits = logits.masked_fill(logits < least, -math.inf)
+            least = logits.topk(min(top_k, len(VOCABULARY))).values[:, -1:]
+            logits = logits.masked_fill(logits < least, -math.inf)
             chances = (logits / temperature).softmax(-1)
             word = torch.multinomial(chances, 1, generator=generator)
             ids = torch.cat([ids, word], dim=1)
