@@ -150,26 +150,10 @@ class State(NamedTuple):
         return self._replace(rule=rule, **told)
 
 
-class Option(NamedTuple):
-    """One way to go on from a state."""
-
-    chance: float
-    word: str
-    state: State | None  # what is remembered afterwards; None at the end
-    role: str = ""  # what the word is for later words
-    settled: tuple = ()  # the relations that settle it
-
-
-def each(chance, words, state, role="", settled=()):
-    """One of the words, all equally likely: together they have the chance. Where it is
-    0, nothing."""
-    one = chance / len(words)
-    return [Option(one, word, state, role, settled) for word in words if chance]
-
-
-def share(chance, options):
-    """What another rule says, with this chance."""
-    return [Option(chance * option.chance, *option[1:]) for option in options]
+# A rule yields lines: a chance, the words that share it evenly, the state after them, and
+# perhaps their role for later words and the relations that settle them. Where nothing is
+# said, what comes is what the state afterwards says.
+NOTHING = ()
 
 
 def forms(noun):
@@ -188,30 +172,26 @@ def fitting(s, numbers):
 def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats, (nice) grass"""
     the = 0.9 if s.place == "object" else 0.45
-    yield from each(the, ["the"], s.then(after_the))
+    yield the, ("the",), s.then(after_the)
     told = [(words, fitting(s, numbers)) for words, numbers in DETERMINERS.items()]
     others = [(words, numbers) for words, numbers in told if numbers]
     # The determiner of a second noun phrase would hide the first from the verb.
     role = "determiner" if s.place in ("", "object") else ""
     settled = (*s.settled, "determiner → noun") if role else ()
     for words, numbers in others:
-        chance = (1 - the) / len(others)
-        if words:
-            after = s.then(phrase, numbers=numbers, settled=settled)
-            yield from each(chance, words, after, role)
-        else:
-            # What settles a bare noun does so in the verb's own row: it is not measured.
-            yield from share(chance, phrase(s._replace(numbers=numbers, settled=())))
+        # What settles a bare noun does so in the verb's own row: it is not measured.
+        after = s.then(phrase, numbers=numbers, settled=settled if words else ())
+        yield (1 - the) / len(others), words, after, role
 
 
 def after_the(s):
     """same fox, two foxes, or what comes after any determiner"""
     rare = 0 if s.full else 0.035
     two = rare / 2 if fitting(s, (SEVERAL,)) else 0
-    yield from each(rare - two, ["same"], described(s))
+    yield rare - two, ("same",), described(s)
     # No role: no word for one could stand here, so nothing is settled by a choice.
-    yield from each(two, ("two", "many"), described(s, numbers=(SEVERAL,)))
-    yield from share(1 - rare, phrase(s))
+    yield two, ("two", "many"), described(s, numbers=(SEVERAL,))
+    yield 1 - rare, NOTHING, s.then(phrase)
 
 
 def described(s, **told):
@@ -222,25 +202,22 @@ def described(s, **told):
 
 def phrase(s):
     """(hungry) (brown) fox; after the first noun phrase only one of the two"""
-    if s.full:
-        yield from noun(s)
-    elif s.place:
-        often = 0.02 if s.place == "object" else 0.04
+    if s.place:
+        often = 0 if s.full else 0.02 if s.place == "object" else 0.04
         adjectives = often / 2 if s.animals else 0
-        yield from each(adjectives, ADJECTIVES, described(s, things=()))
-        yield from each(often - adjectives, COLOURS, described(s))
-        yield from share(1 - often, noun(s))
+        yield adjectives, ADJECTIVES, described(s, things=())
+        yield often - adjectives, COLOURS, described(s)
+        yield 1 - often, NOTHING, s.then(noun)
     else:
         for word, verb in ADJECTIVES.items():
-            chance = 0.5 / len(ADJECTIVES)
-            yield Option(chance, word, s.then(colour, verb=verb), "adjective")
-        yield from share(0.5, colour(s))
+            yield 0.5 / len(ADJECTIVES), (word,), s.then(colour, verb=verb), "adjective"
+        yield 0.5, NOTHING, s.then(colour)
 
 
 def colour(s):
     """(brown) fox"""
-    yield from each(0.16, COLOURS, described(s))
-    yield from share(0.84, noun(s))
+    yield 0.16, COLOURS, described(s)
+    yield 0.84, NOTHING, s.then(noun)
 
 
 def noun(s):
@@ -258,8 +235,7 @@ def noun(s):
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
         for n, word in nouns:
-            after = after_noun(s, n, word)
-            yield Option(chance / len(nouns), word, after, role, settled)
+            yield chance / len(nouns), (word,), after_noun(s, n, word), role, settled
 
 
 def after_noun(s, noun, word):
@@ -283,10 +259,10 @@ def link(s):
     """near the …, and the …, or the verb at once"""
     anew = State(noun_phrase, animal=s.animal, verb=s.verb)
     near = anew._replace(place="near", things=LANDMARKS, first=(s.numbers, s.settled))
-    yield from each(0.2, PREPOSITIONS, near)
+    yield 0.2, PREPOSITIONS, near
     for word in ("and", "or"):
-        yield Option(0.1, word, anew._replace(place=word), "conjunction")
-    yield from share(0.6, verb(s))
+        yield 0.1, (word,), anew._replace(place=word), "conjunction"
+    yield 0.6, NOTHING, s.then(verb)
 
 
 def after_second(s, numbers):
@@ -311,9 +287,8 @@ def verb(s):
         for said, number in product(verbs, s.numbers):
             form = said if number == ONE else PLURAL_VERB[said]
             settled = s.settled + (("adjective → noun",) if said == s.verb else ())
-            after = after_verb(s, said, number)
             one = chance / len(verbs) / len(s.numbers)
-            yield Option(one, form, after, "verb", settled)
+            yield one, (form,), after_verb(s, said, number), "verb", settled
 
 
 def after_verb(s, verb, number):
@@ -335,37 +310,57 @@ def complement(s):
     """asleep, hungry, black, or of several also: friends. Only the number is known:
     black foxes may be white."""
     together = 0.5 if s.numbers == (SEVERAL,) and s.place != "or" else 0
-    yield from each(1 - together, (*ALONE, *COLOURS, *ADJECTIVES), State(full_stop))
-    yield from each(together, TOGETHER, State(full_stop))
+    yield 1 - together, (*ALONE, *COLOURS, *ADJECTIVES), State(full_stop)
+    yield together, TOGETHER, State(full_stop)
 
 
 def full_stop(s):
-    yield Option(1.0, END, None)
+    yield 1, (END,), None
 
 
 # ----------------------------------------------------- the language: what follows from it
+
+
+class Option(NamedTuple):
+    """One word that may be said in a state."""
+
+    chance: float
+    word: str
+    state: State | None  # what is remembered afterwards; None at the end
+    role: str = ""  # what the word is for later words
+    settled: tuple = ()  # the relations that settle it
+
+
+def each(chance, words, state, *use):
+    """A rule's line as a list of Options: one for each word, or with no words those of
+    the state that it goes on from. None where the chance is 0."""
+    if words:
+        one = chance / len(words)
+        return [Option(one, word, state, *use) for word in words if chance]
+    return [o._replace(chance=chance * o.chance) for o in options(state).values()]
 
 
 @cache
 def options(state):
     """What may be said in a state: a dict from word to Option, likeliest first. Raises
     Mistake, a line that names the rule, where its words or chances are wrong."""
-    told, rule = {}, f"the rule {state.rule.__name__} in train.py"
-    for option in state.rule(state):
-        chance, word = option[:2]
+    told, chances = {}, defaultdict(float)
+    for line in state.rule(state):
+        for chance, *rest in each(*line):
+            chances[tuple(rest)] += chance
+    rule = f"the rule {state.rule.__name__} in train.py"
+    for (word, *rest), chance in sorted(chances.items(), key=lambda item: -item[1]):
         if word not in IDS:
             raise Mistake(f'{rule} says "{word}", which is not in VOCABULARY')
         if chance <= 0:
             raise Mistake(f'{rule} says "{word}" with the chance {chance}')
-        known = told.setdefault(word, option)
-        if known[2:] != option[2:]:
+        if word in told:
             raise Mistake(f'{rule} says "{word}" twice, with other memories')
-        if known is not option:
-            told[word] = option._replace(chance=known.chance + chance)
-    total = sum(option.chance for option in told.values())
+        told[word] = Option(chance, word, *rest)
+    total = sum(chances.values())
     if abs(total - 1) > 1e-9:
         raise Mistake(f"{rule} has chances that sum to {total:.3g}, not 1")
-    return dict(sorted(told.items(), key=lambda said: -said[1].chance))
+    return told
 
 
 START = State(noun_phrase)

@@ -10,7 +10,7 @@ from functools import cache
 import pytest
 
 import train
-from train import BEGIN, END, IDS, VOCABULARY, Mistake, Option, next_words, read, sample
+from train import BEGIN, END, IDS, VOCABULARY, Mistake, next_words, read, sample
 
 MANY = sample(60000, "test")
 SENTENCES = MANY[:2000]
@@ -400,7 +400,7 @@ def test_the_determiner_of_a_coloured_object_is_necessary(text):
 )
 def test_a_wrong_rule_is_refused_in_one_line_that_names_it(options, said, monkeypatch):
     def full_stop(s):
-        return [Option(chance, word, None) for chance, word in options]
+        return [(chance, [word], None) for chance, word in options]
 
     with pytest.raises(Mistake, match=said) as refused:
         train.options(train.State(full_stop))
@@ -428,12 +428,12 @@ def edited(monkeypatch):
 
 def twice(s):
     """The same word, and after it once the end and once not."""
-    return [Option(0.5, "the", None), Option(0.5, "the", train.START)]
+    return [(0.5, ["the"], None), (0.5, ["the"], train.START)]
 
 
 @pytest.mark.parametrize(
     "rule",
-    [lambda s: [], lambda s: [Option(0.9, END, None)], twice],
+    [lambda s: [], lambda s: [(0.9, [END], None)], twice],
     ids=["no options", "chances", "twice"],
 )
 @pytest.mark.parametrize(
@@ -450,16 +450,14 @@ def test_a_wrong_rule_is_refused_by_whatever_meets_it(rule, use, edited):
     "use", [train.entropy, lambda: sample(20, 1), lambda: train.spread(20, 1)]
 )
 def test_rules_that_never_end_are_refused(use, edited):
-    edited("full_stop", lambda s: [Option(1.0, "and", s)])
+    edited("full_stop", lambda s: [(1.0, ["and"], s)])
     with pytest.raises(Mistake, match="more than 100 words"):
         use()
 
 
 def test_an_edited_rule_is_followed(edited):
     assert next_words(read("the dog chases the cat")) == {END: 1}
-    edited(
-        "full_stop", lambda s: [Option(0.5, END, None), Option(0.5, "and", train.START)]
-    )
+    edited("full_stop", lambda s: [(0.5, [END], None), (0.5, ["and"], train.START)])
     assert next_words(read("the dog chases the cat")) == {END: 0.5, "and": 0.5}
 
 
