@@ -342,8 +342,10 @@ def each(chance, words, state, *use):
 
 @cache
 def options(state):
-    """What may be said in a state: a dict from word to Option, likeliest first. Raises
-    Mistake, a line that names the rule, where its words or chances are wrong."""
+    """What may be said in a state (at the end, None, nothing): a dict from word to Option,
+    likeliest first. Raises Mistake, a line that names the rule, where that is wrong."""
+    if state is None:
+        return {}
     told, chances = {}, defaultdict(float)
     for line in state.rule(state):
         for chance, *rest in each(*line):
@@ -368,24 +370,21 @@ ENDLESS = "the rules in train.py say sentences of more than 100 words"
 
 
 def follow(words):
-    """The options that say `words`, from <s>, as far as they are in the language: a
-    list; and the state after the last of them."""
+    """The Options that say `words`, from <s>, as far as they are in the language: a
+    list; and the state after them, None where no sentence goes on."""
     taken, state = [], START
     for word in words[1:]:
-        option = options(state).get(word) if state else None
-        if not option:
-            break
-        taken.append(option)
-        state = option.state
+        if word not in options(state):
+            return taken, None
+        taken.append(options(state)[word])
+        state = taken[-1].state
     return taken, state
 
 
 def next_words(words):
     """The exact distribution of the word after `words`, from <s>: a dict, likeliest
     first; empty where no sentence begins that way, or where it has ended."""
-    taken, state = follow(from_begin(words))
-    if len(taken) < len(words) - 1 or state is None:
-        return {}
+    _, state = follow(from_begin(words))
     return {word: option.chance for word, option in options(state).items()}
 
 
@@ -433,9 +432,9 @@ def say(point):
     """The words of a sentence. At each choice the state's options share the line from 0
     to 1, each as much of it as it is likely; `point(state)` lies in the share of one."""
     words, state = [BEGIN], START
-    while state is not None:
+    while told := options(state):
         at = point(state)
-        for word, option in options(state).items():
+        for word, option in told.items():
             at -= option.chance
             if at < 0:
                 break
@@ -475,7 +474,7 @@ def to_come(state):
     """The surprise, in nats, and the number of words from a state on, on average."""
     surprise = length = 0.0
     for option in options(state).values():
-        rest = to_come(option.state) if option.state else (0.0, 0.0)
+        rest = to_come(option.state)
         surprise += option.chance * (rest[0] - math.log(option.chance))
         length += option.chance * (rest[1] + 1)
     return surprise, length
