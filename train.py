@@ -80,13 +80,20 @@ DRINKS = ("milk", "water", "juice")
 TOYS = ("bird", "ball", "butterfly", "mouse")
 SIGHTS = ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish")
 ACTIONS = tuple(verb for verb in PLURAL_VERB if verb != "is")
-# What is eaten or sought depends on the animal; animals may be chased and watched too.
-OBJECTS = {"drinks": DRINKS, "chases": TOYS, "watches": SIGHTS}
-TO_ANIMALS = ("chases", "watches")
+ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}
+# What is eaten or sought depends on the animal.
+OBJECTS = {"drinks": DRINKS, "chases": (*TOYS, *ANIMAL), "watches": (*SIGHTS, *ANIMAL)}
+FOODS = sum((animal.foods for animal in ANIMALS), ())
 HOMES = sum((animal.homes for animal in ANIMALS), ())
-LANDMARKS = tuple(dict.fromkeys((*HOMES, "river", "road", *TOYS)))
+LANDMARKS = tuple(dict.fromkeys((*HOMES, "river", "road", *TOYS, *ANIMAL)))
 UNCOUNTED = {*DRINKS, "grass", "hay", "clover", "honey", "moss", "rain"}
+SINGULARS, PLURALS = zip(*(animal.forms for animal in ANIMALS))
 ONE, SEVERAL, MASS = "one", "several", "uncounted"  # the number of a noun
+NOUNS = {  # of each number; sheep and deer are of two
+    ONE: {*SINGULARS, *FOODS, *HOMES, *TOYS, *SIGHTS} - UNCOUNTED,
+    SEVERAL: {*PLURALS},
+    MASS: UNCOUNTED,
+}
 DETERMINERS = {  # and the numbers of the nouns that they stand before
     ("this", "that"): (ONE, MASS),
     ("every", "a"): (ONE,),
@@ -104,8 +111,8 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "determiners": sum(DETERMINERS, ()),
     "adjectives": tuple(ADJECTIVES),
     "colours": COLOURS,
-    "animals": sum((animal.forms for animal in ANIMALS), ()),
-    "food and drink": sum((a.foods for a in ANIMALS), ()) + DRINKS,
+    "animals": tuple(ANIMAL),
+    "food and drink": FOODS + DRINKS,
     "homes": HOMES,
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
@@ -136,8 +143,7 @@ class State(NamedTuple):
 
     rule: Callable  # takes the state, and says what comes next
     place: str = ""  # of a noun phrase: the first; near, and, or: a second; object
-    animals: bool = True  # whether one may stand there
-    things: tuple = ()  # what else may
+    nouns: tuple = tuple(ANIMAL)  # that may stand there
     numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object
     animal: Animal | None = None
@@ -156,17 +162,9 @@ class State(NamedTuple):
 NOTHING = ()
 
 
-def forms(noun):
-    """The words for a noun, by its number."""
-    if isinstance(noun, Animal):
-        return dict(zip((ONE, SEVERAL), noun.forms))
-    return {MASS if noun in UNCOUNTED else ONE: noun}
-
-
 def fitting(s, numbers):
     """Those of the numbers that a noun which may stand here has."""
-    nouns = ANIMALS * s.animals + s.things
-    return tuple(n for n in numbers if any(n in forms(noun) for noun in nouns))
+    return tuple(n for n in numbers if NOUNS[n].intersection(s.nouns))
 
 
 def noun_phrase(s):
@@ -204,8 +202,8 @@ def phrase(s):
     """(hungry) (brown) fox; after the first noun phrase only one of the two"""
     if s.place:
         often = 0 if s.full else 0.02 if s.place == "object" else 0.04
-        adjectives = often / 2 if s.animals else 0
-        yield adjectives, ADJECTIVES, described(s, things=())
+        adjectives = often / 2 if ANIMAL.keys() & s.nouns else 0
+        yield adjectives, ADJECTIVES, described(s, nouns=tuple(ANIMAL))
         yield often - adjectives, COLOURS, described(s)
         yield 1 - often, NOTHING, s.then(noun)
     else:
@@ -222,11 +220,9 @@ def colour(s):
 
 def noun(s):
     """fox; near it also a tree, and as an object whatever the verb asks for"""
-
-    def said(nouns):
-        return [(n, w) for n in nouns for k, w in forms(n).items() if k in s.numbers]
-
-    animals, things = said(ANIMALS * s.animals), said(s.things)
+    said = [word for word in s.nouns for n in s.numbers if word in NOUNS[n]]
+    animals = [word for word in said if word in ANIMAL]
+    things = [word for word in said if word not in ANIMAL]
     often = 0.7 if s.place == "object" else 0.1
     if not (animals and things):
         often = 1 if things else 0
@@ -234,32 +230,32 @@ def noun(s):
     settled = tuple(r for r in s.settled if (animals if "→ noun" in r else things))
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
-        for n, word in nouns:
-            yield chance / len(nouns), (word,), after_noun(s, n, word), role, settled
+        for noun in nouns:
+            yield chance / len(nouns), (noun,), after_noun(s, noun), role, settled
 
 
-def after_noun(s, noun, word):
+def after_noun(s, noun):
     """What is remembered. The word tells its number, or with sheep the determiner."""
     if s.place == "object":
         return State(full_stop)
-    numbers = tuple(n for n, w in forms(noun).items() if w == word and n in s.numbers)
+    numbers = tuple(n for n in s.numbers if noun in NOUNS[n])
     if s.place:
         return after_second(s, numbers)
     settled = ()
-    if len(set(noun.forms)) == 1:
+    if noun in NOUNS[ONE] & NOUNS[SEVERAL]:
         settled = ("determiner → verb",) if s.settled else ()
     elif ONE in s.numbers and SEVERAL in s.numbers:
         settled = ("subject → verb",)
     # Who is thirsty drinks what all drink: no need to remember who it was.
-    known = noun if s.verb in ("", "eats", "seeks") else None
+    known = ANIMAL[noun] if s.verb in ("", "eats", "seeks") else None
     return s.then(link, numbers=numbers, settled=settled, animal=known)
 
 
 def link(s):
     """near the …, and the …, or the verb at once"""
     anew = State(noun_phrase, animal=s.animal, verb=s.verb)
-    near = anew._replace(place="near", things=LANDMARKS, first=(s.numbers, s.settled))
-    yield 0.2, PREPOSITIONS, near
+    near = anew._replace(place="near", nouns=LANDMARKS)
+    yield 0.2, PREPOSITIONS, near._replace(first=(s.numbers, s.settled))
     for word in ("and", "or"):
         yield 0.1, (word,), anew._replace(place=word), "conjunction"
     yield 0.6, NOTHING, s.then(verb)
@@ -273,7 +269,7 @@ def after_second(s, numbers):
     elif s.place == "and":
         numbers = (SEVERAL,)
     place = "or" if s.place == "or" else ""
-    told = s._replace(numbers=numbers, settled=settled, things=(), first=())
+    told = s._replace(numbers=numbers, settled=settled, nouns=(), first=())
     return told.then(verb, place=place)
 
 
@@ -299,11 +295,11 @@ def after_verb(s, verb, number):
         return State(complement, s.place, numbers=(number,))
     # The adjective that told the verb tells the object too: then neither settles it.
     settled = () if s.verb else ("verb → object",)
-    things, animals = OBJECTS.get(verb), verb in TO_ANIMALS
-    if not things:
-        things = s.animal.foods if verb == "eats" else s.animal.homes
+    nouns = OBJECTS.get(verb)
+    if not nouns:
+        nouns = s.animal.foods if verb == "eats" else s.animal.homes
         settled += ("subject → object",)
-    return State(noun_phrase, "object", animals, things, settled=settled, full=s.full)
+    return State(noun_phrase, "object", nouns, settled=settled, full=s.full)
 
 
 def complement(s):
