@@ -148,7 +148,7 @@ class State(NamedTuple):
     settled: tuple = ()  # the relations that settle the next noun, verb or object
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for
-    first: tuple = ()  # numbers and settled of the animal that stands near a second one
+    back: "State | None" = None  # where to go on after a noun near the first one
     full: bool = False  # whether there is no room for more words about a noun
 
     def then(self, rule, **told):
@@ -253,24 +253,21 @@ def after_noun(s, noun):
 
 def link(s):
     """near the …, and the …, or the verb at once"""
-    anew = State(noun_phrase, animal=s.animal, verb=s.verb)
-    near = anew._replace(place="near", nouns=LANDMARKS)
-    yield 0.2, PREPOSITIONS, near._replace(first=(s.numbers, s.settled))
+    near = State(noun_phrase, "near", LANDMARKS, verb=s.verb, back=s.then(verb))
+    yield 0.2, PREPOSITIONS, near
     for word in ("and", "or"):
-        yield 0.1, (word,), anew._replace(place=word), "conjunction"
+        second = State(noun_phrase, word, animal=s.animal, verb=s.verb)
+        yield 0.1, (word,), second, "conjunction"
     yield 0.6, NOTHING, s.then(verb)
 
 
 def after_second(s, numbers):
     """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
-    settled = ("conjunction → verb",) if numbers == (ONE,) else ()
     if s.place == "near":
-        numbers, settled = s.first
-    elif s.place == "and":
-        numbers = (SEVERAL,)
-    place = "or" if s.place == "or" else ""
-    told = s._replace(numbers=numbers, settled=settled, nouns=(), first=())
-    return told.then(verb, place=place)
+        return s.back._replace(full=s.full)
+    settled = ("conjunction → verb",) if numbers == (ONE,) else ()
+    numbers, place = (numbers, "or") if s.place == "or" else ((SEVERAL,), "")
+    return s.then(verb, place=place, numbers=numbers, settled=settled)
 
 
 def verb(s):
