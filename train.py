@@ -149,7 +149,7 @@ class State(NamedTuple):
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for
     back: "State | None" = None  # where to go on after a noun near the first one
-    full: bool = False  # whether there is no room for more words about a noun
+    full: bool = False  # whether there is no room for a word about the object
 
     def then(self, rule, **told):
         """The state afterwards: the next rule, and what has been told."""
@@ -162,50 +162,42 @@ class State(NamedTuple):
 NOTHING = ()
 
 
-def fitting(s, numbers):
-    """Those of the numbers that a noun which may stand here has."""
-    return tuple(n for n in numbers if NOUNS[n].intersection(s.nouns))
-
-
 def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats, (nice) grass"""
     the = 0.9 if s.place == "object" else 0.45
-    yield the, ("the",), s.then(after_the)
-    told = [(words, fitting(s, numbers)) for words, numbers in DETERMINERS.items()]
-    others = [(words, numbers) for words, numbers in told if numbers]
+    short = s.full and s.place == "object"
+    yield the, ("the",), s.then(noun if short else after_the)
+    fitting = {
+        words: tuple(n for n in numbers if NOUNS[n].intersection(s.nouns))
+        for words, numbers in DETERMINERS.items()
+    }
+    others = [(words, numbers) for words, numbers in fitting.items() if numbers]
     # The determiner of a second noun phrase would hide the first from the verb.
     role = "determiner" if s.place in ("", "object") else ""
-    settled = (*s.settled, "determiner → noun") if role else ()
     for words, numbers in others:
         # What settles a bare noun does so in the verb's own row: it is not measured.
-        after = s.then(phrase, numbers=numbers, settled=settled if words else ())
+        settled = (*s.settled, "determiner → noun") if role and words else ()
+        after = s.then(noun if short else phrase, numbers=numbers, settled=settled)
         yield (1 - the) / len(others), words, after, role
 
 
 def after_the(s):
     """same fox, two foxes, or what comes after any determiner"""
-    rare = 0 if s.full else 0.035
-    two = rare / 2 if fitting(s, (SEVERAL,)) else 0
-    yield rare - two, ("same",), described(s)
+    two = 0.0175 if ANIMAL.keys() & s.nouns else 0
+    yield 0.035 - two, ("same",), s.then(noun)
     # No role: no word for one could stand here, so nothing is settled by a choice.
-    yield two, ("two", "many"), described(s, numbers=(SEVERAL,))
-    yield 1 - rare, NOTHING, s.then(phrase)
-
-
-def described(s, **told):
-    """After a word about the noun. An adjective of the first, which a colour may have
-    followed, and a word about the second leave no room in twelve tokens for a third."""
-    return s.then(noun, full=bool(s.place and s.verb), **told)
+    yield two, ("two", "many"), s.then(noun, numbers=(SEVERAL,))
+    yield 0.965, NOTHING, s.then(phrase)
 
 
 def phrase(s):
     """(hungry) (brown) fox; after the first noun phrase only one of the two"""
     if s.place:
-        often = 0 if s.full else 0.02 if s.place == "object" else 0.04
+        often = 0.02 if s.place == "object" else 0.04
         adjectives = often / 2 if ANIMAL.keys() & s.nouns else 0
-        yield adjectives, ADJECTIVES, described(s, nouns=tuple(ANIMAL))
-        yield often - adjectives, COLOURS, described(s)
-        yield 1 - often, NOTHING, s.then(noun)
+        yield adjectives, ADJECTIVES, s.then(noun, nouns=tuple(ANIMAL))
+        yield often - adjectives, COLOURS, s.then(noun)
+        yield 1 - often, NOTHING, s.then(noun, full=False)
     else:
         for word, verb in ADJECTIVES.items():
             yield 0.5 / len(ADJECTIVES), (word,), s.then(colour, verb=verb), "adjective"
@@ -214,7 +206,7 @@ def phrase(s):
 
 def colour(s):
     """(brown) fox"""
-    yield 0.16, COLOURS, described(s)
+    yield 0.16, COLOURS, s.then(noun)
     yield 0.84, NOTHING, s.then(noun)
 
 
@@ -253,11 +245,13 @@ def after_noun(s, noun):
 
 def link(s):
     """near the …, and the …, or the verb at once"""
-    near = State(noun_phrase, "near", LANDMARKS, verb=s.verb, back=s.then(verb))
+    # An adjective of the first, which a colour may have followed, and a word about the
+    # second leave no room in twelve tokens for one about the object.
+    anew = State(noun_phrase, verb=s.verb, full=bool(s.verb))
+    near = anew._replace(place="near", nouns=LANDMARKS, back=s.then(verb))
     yield 0.2, PREPOSITIONS, near
     for word in ("and", "or"):
-        second = State(noun_phrase, word, animal=s.animal, verb=s.verb)
-        yield 0.1, (word,), second, "conjunction"
+        yield 0.1, (word,), anew._replace(place=word, animal=s.animal), "conjunction"
     yield 0.6, NOTHING, s.then(verb)
 
 
