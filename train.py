@@ -80,12 +80,12 @@ DRINKS = ("milk", "water", "juice")
 TOYS = ("bird", "ball", "butterfly", "mouse")
 SIGHTS = ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish")
 ACTIONS = tuple(verb for verb in PLURAL_VERB if verb != "is")
-ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}
+ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}  # cats: the cat
 # What is eaten or sought depends on the animal.
 OBJECTS = {"drinks": DRINKS, "chases": (*TOYS, *ANIMAL), "watches": (*SIGHTS, *ANIMAL)}
-FOODS = sum((animal.foods for animal in ANIMALS), ())
-HOMES = sum((animal.homes for animal in ANIMALS), ())
-LANDMARKS = tuple(dict.fromkeys((*HOMES, "river", "road", *TOYS, *ANIMAL)))
+FOODS = dict.fromkeys(food for animal in ANIMALS for food in animal.foods)
+HOMES = dict.fromkeys(home for animal in ANIMALS for home in animal.homes)
+LANDMARKS = (*HOMES, "river", "road", *TOYS, *ANIMAL)
 UNCOUNTED = {*DRINKS, "grass", "hay", "clover", "honey", "moss", "rain"}
 SINGULARS, PLURALS = zip(*(animal.forms for animal in ANIMALS))
 ONE, SEVERAL, MASS = "one", "several", "uncounted"  # the number of a noun
@@ -112,15 +112,14 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "adjectives": tuple(ADJECTIVES),
     "colours": COLOURS,
     "animals": tuple(ANIMAL),
-    "food and drink": FOODS + DRINKS,
-    "homes": HOMES,
+    "food and drink": (*FOODS, *DRINKS),
+    "homes": tuple(HOMES),
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
-    "things to chase and watch": TOYS + SIGHTS,
+    "things to chase and watch": tuple(dict.fromkeys(TOYS + SIGHTS)),
     "only after is and are": ALONE + TOGETHER,
 }
-KINDS = {kind: tuple(dict.fromkeys(words)) for kind, words in KINDS.items()}
-VOCABULARY = list(dict.fromkeys(word for words in KINDS.values() for word in words))
+VOCABULARY = list(dict.fromkeys(sum(KINDS.values(), ())))
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
 # ---------------------------------------------------------------- the language: rules
