@@ -226,17 +226,23 @@ def noun(s):
 
 
 def after_noun(s, noun):
-    """What is remembered. The word tells its number, or with sheep the determiner."""
+    """What is remembered of a noun: how many the verb is said of, and what has told it."""
     if s.place == "object":
         return State(full_stop)
+    if s.place == "near":  # changes nothing
+        return s.back._replace(full=s.full)
     numbers = tuple(n for n in s.numbers if noun in NOUNS[n])
-    if s.place:
-        return after_second(s, numbers)
+    pair = ("conjunction → verb",) if numbers == (ONE,) else ()
+    if s.place == "and":  # the two are several
+        return s.then(verb, place="", numbers=(SEVERAL,), settled=pair)
+    if s.place == "or":  # the nearer is asked
+        return s.then(verb, numbers=numbers, settled=pair)
+    # The first: the word tells its number, or with sheep the determiner.
     settled = ()
-    if noun in NOUNS[ONE] & NOUNS[SEVERAL]:
-        settled = ("determiner → verb",) if s.settled else ()
-    elif ONE in s.numbers and SEVERAL in s.numbers:
+    if len(s.numbers) > len(numbers) == 1:
         settled = ("subject → verb",)
+    elif s.settled and noun in NOUNS[ONE] & NOUNS[SEVERAL]:
+        settled = ("determiner → verb",)
     # Who is thirsty drinks what all drink: no need to remember who it was.
     known = ANIMAL[noun] if s.verb in ("", "eats", "seeks") else None
     return s.then(link, numbers=numbers, settled=settled, animal=known)
@@ -252,15 +258,6 @@ def link(s):
     for word in ("and", "or"):
         yield 0.1, (word,), anew._replace(place=word, animal=s.animal), "conjunction"
     yield 0.6, NOTHING, s.then(verb)
-
-
-def after_second(s, numbers):
-    """With "and" the two are several, "or" asks the nearer, "near" changes nothing."""
-    if s.place == "near":
-        return s.back._replace(full=s.full)
-    settled = ("conjunction → verb",) if numbers == (ONE,) else ()
-    numbers, place = (numbers, "or") if s.place == "or" else ((SEVERAL,), "")
-    return s.then(verb, place=place, numbers=numbers, settled=settled)
 
 
 def verb(s):
