@@ -197,15 +197,12 @@ def phrase(s):
         yield often - adjectives, COLOURS, s.then(noun)
         yield 1 - often, NOTHING, s.then(noun, full=False)
     else:
+        adjective = 0 if s.verb else 0.5
         for word, verb in ADJECTIVES.items():
-            yield 0.5 / len(ADJECTIVES), (word,), s.then(colour, verb=verb), "adjective"
-        yield 0.5, NOTHING, s.then(colour)
-
-
-def colour(s):
-    """(brown) fox"""
-    yield 0.16, COLOURS, s.then(noun)
-    yield 0.84, NOTHING, s.then(noun)
+            after = s.then(phrase, verb=verb)
+            yield adjective / len(ADJECTIVES), (word,), after, "adjective"
+        yield (1 - adjective) * 0.16, COLOURS, s.then(noun)
+        yield (1 - adjective) * 0.84, NOTHING, s.then(noun)
 
 
 def noun(s):
