@@ -165,11 +165,10 @@ def noun_phrase(s):
     the = 0.9 if s.place == "object" else 0.45
     short = s.full and s.place == "object"
     yield the, ("the",), s.then(noun if short else after_the)
-    fitting = {
-        words: tuple(n for n in numbers if NOUNS[n].intersection(s.nouns))
-        for words, numbers in DETERMINERS.items()
-    }
-    others = [(words, numbers) for words, numbers in fitting.items() if numbers]
+    others = []
+    for words, numbers in DETERMINERS.items():
+        if fitting := tuple(n for n in numbers if NOUNS[n].intersection(s.nouns)):
+            others.append((words, fitting))
     # The determiner of a second noun phrase would hide the first from the verb.
     role = "determiner" if s.place in ("", "object") else ""
     for words, numbers in others:
@@ -217,8 +216,8 @@ def noun(s):
     settled = tuple(r for r in s.settled if (animals if "→ noun" in r else things))
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
-        for noun in nouns:
-            yield chance / len(nouns), (noun,), after_noun(s, noun), role, settled
+        for word in nouns:
+            yield chance / len(nouns), (word,), after_noun(s, word), role, settled
 
 
 def after_noun(s, noun):
