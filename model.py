@@ -11,9 +11,8 @@ Mediation Analysis" (patching single heads).
 """
 
 import math
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from functools import partial
 
 import torch
 from torch import nn
@@ -98,21 +97,21 @@ class CausalSelfAttention(nn.Module):
         self.query = nn.Linear(config.n_embd, config.n_embd)
         self.key = nn.Linear(config.n_embd, config.n_embd)
         self.value = nn.Linear(config.n_embd, config.n_embd)
-        # These two change nothing: a hook sees the weights, sees or replaces the outputs.
-        self.weights = nn.Identity()
-        self.outputs = nn.Identity()
         self.project = nn.Linear(config.n_embd, config.n_embd)
         self.dropout = nn.Dropout(config.dropout)
+        self.patches = {}  # from a head to the output that it gives instead of its own
 
     def forward(self, x):
-        """x: (B, T, n_embd). Returns the same shape."""
+        """x: (B, T, n_embd). Returns the same shape. In `seen` it leaves the weights
+        (B, n_head, T, T) and the outputs (B, n_head, T, head_size) of the heads."""
         q, k, v = (
             linear(x).unflatten(2, (self.n_head, -1)).transpose(1, 2)
             for linear in (self.query, self.key, self.value)
         )  # (B, n_head, T, head_size)
         output, weights = attention(q, k, v, causal_mask(x.size(1)))
-        self.weights(weights)  # (B, n_head, T, T)
-        output = self.outputs(output)  # (B, n_head, T, head_size)
+        for head, tensor in self.patches.items():
+            output[:, head] = tensor  # of (B, n_head, T, head_size)
+        self.seen = weights.detach(), output.detach()
         y = output.transpose(1, 2).flatten(2)  # (B, T, n_embd): the heads side by side
         return self.dropout(self.project(y))
 
@@ -193,12 +192,12 @@ class GPT(nn.Module):
         Row i says how much word i looks at each word; a row sums to 1. The layout is
         that of Hugging Face's `output_attentions`, which bertviz reads.
         """
-        return self._see([block.attention.weights for block in self.blocks], ids)
+        return [weights for weights, _ in self._look(ids)]
 
     def head_outputs(self, ids):
         """What each head gives before the heads are put together: for each layer a
         tensor (B, n_head, T, head_size)."""
-        return self._see([block.attention.outputs for block in self.blocks], ids)
+        return [outputs for _, outputs in self._look(ids)]
 
     @contextmanager
     def patch_heads(self, patches):
@@ -210,47 +209,41 @@ class GPT(nn.Module):
         Raises ValueError where there is no such head.
         """
         layers, heads = self.config.n_layer, self.config.n_head
-
-        def give(head, tensor, module, inputs, output):  # (B, n_head, T, head_size)
-            output = output.clone()
-            output[:, head] = tensor
-            return output
-
-        with ExitStack() as hooks:
+        parts = [block.attention for block in self.blocks]
+        before = [dict(part.patches) for part in parts]
+        try:
             for (layer, head), tensor in patches.items():
                 if not (0 <= layer < layers and 0 <= head < heads):
                     told = f"{layers} layers of {heads} heads, counted from 0"
                     raise ValueError(f"there is no head {layer, head}: {told}")
-                outputs = self.blocks[layer].attention.outputs
-                hook = outputs.register_forward_hook(partial(give, head, tensor))
-                hooks.enter_context(hook)
+                parts[layer].patches[head] = tensor
             yield self
+        finally:
+            for part, own in zip(parts, before):
+                part.patches = own
 
-    def _see(self, places, ids):
-        """What comes out of these modules in one pass without dropout: a list."""
+    def _look(self, ids):
+        """What each layer has seen in a pass without dropout: (weights, outputs)."""
         self._check(ids)
-        seen = {}
-
-        def look(module, inputs, output):
-            seen[module] = output
-
-        with looking(self), ExitStack() as hooks:
-            for place in places:
-                hooks.enter_context(place.register_forward_hook(look))
+        with looking(self):
             self.logits(ids)
-        return [seen[place] for place in places]
+        return [block.attention.seen for block in self.blocks]
 
     def _show(self, ids):
         """Debug mode: print the shapes of one pass, and draw the maps of sequence 0."""
-        kinds = nn.Embedding, nn.LayerNorm, nn.Linear, nn.Identity
-        parts = {n: m for n, m in self.named_modules() if isinstance(m, kinds)}
-        parts.pop("position")  # its table is read without a call
-        for name, tensor in zip(parts, self._see(list(parts.values()), ids)):
-            print(f"{name:<28}{tuple(tensor.shape)}")
         import utils  # needs matplotlib, so it is imported only where it is used
 
-        maps = torch.stack([layer[0] for layer in self.attention_maps(ids)])
+        names = {module: name for name, module in self.named_modules()}
+
+        def tell(module, inputs, output):
+            print(f"{names[module]:<28}{tuple(output.shape)}")
+
+        with nn.modules.module.register_module_forward_hook(tell):
+            seen = self._look(ids)
+        for name, tensor in zip(("attention_maps", "head_outputs"), seen[0]):
+            print(f"{name:<28}{tuple(tensor.shape)}")
         words = [self.names[i] for i in ids[0].tolist()]
+        maps = torch.stack([weights[0] for weights, _ in seen])  # (…, n_head, T, T)
         utils.show(utils.head_grid(maps, words), "figures/debug.png")
 
     def _check(self, ids, name="ids", lowest=0):
