@@ -56,15 +56,13 @@ def percent(chances, count=2):
 def show_map(words, weights):
     """A head's map, (T, T): a row looks back at the words above and at itself. The more
     weight, the fuller the cell; in colour, the bluer."""
+    cells = [2 * glyph for glyph in " ░▒▓█"]
+    if in_colour():
+        cells[1:] = [f"\033[48;5;{blue}m  \033[0m" for blue in (153, 111, 69, 27)]
     width = max(map(len, words))
     for word, row in zip(words, weights.tolist()):
-        shades = [round(4 * weight) for weight in row]
-        if in_colour():
-            blue = "", *(f"\033[48;5;{n}m" for n in (153, 111, 69, 27))
-            cells = "".join(f"{blue[shade]}  \033[0m" for shade in shades)
-        else:
-            cells = "".join(2 * " ░▒▓█"[shade] for shade in shades).rstrip()
-        print(f"    {word:>{width}} {cells}")
+        shown = "".join(cells[round(4 * weight)] for weight in row)
+        print(f"    {word:>{width}} {shown.rstrip()}")
 
 
 def swap_in(words, swap):
