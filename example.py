@@ -27,13 +27,14 @@ EXAMPLES = (  # a sentence up to the row that decides, and the swap
 )
 
 
-def in_colour():
-    return sys.stdout.isatty() and "NO_COLOR" not in os.environ
+def styled(text, style):
+    """Text in a style of the terminal, as it is in a pipe or with NO_COLOR set."""
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ
+    return text if plain else f"\033[{style}m{text}\033[0m"
 
 
 def heading(text):
-    """A heading: bold in a terminal, plain in a pipe or with NO_COLOR set."""
-    print(f"\n\033[1m{text}\033[0m" if in_colour() else f"\n{text}")
+    print(f"\n{styled(text, '1')}")
 
 
 def columns():
@@ -55,14 +56,11 @@ def percent(chances, count=2):
 
 def show_map(words, weights):
     """A head's map, (T, T): a row looks back at the words above and at itself. The more
-    weight, the fuller the cell; in colour, the bluer."""
-    cells = [2 * glyph for glyph in " ░▒▓█"]
-    if in_colour():
-        cells[1:] = [f"\033[48;5;{blue}m  \033[0m" for blue in (153, 111, 69, 27)]
+    weight, the fuller the cell."""
     width = max(map(len, words))
     for word, row in zip(words, weights.tolist()):
-        shown = "".join(cells[round(4 * weight)] for weight in row)
-        print(f"    {word:>{width}} {shown.rstrip()}")
+        cells = "".join(2 * " ░▒▓█"[round(4 * weight)] for weight in row)
+        print(f"    {word:>{width}} {styled(cells.rstrip(), '38;5;69')}")  # blue
 
 
 def swap_in(words, swap):
@@ -294,10 +292,9 @@ def main():
         else:
             words = read(line)
     model, held_out = train.load(flags.checkpoint)
-    shade = "The bluer" if in_colour() else "The fuller"
     tell(
-        f"""Each row has read a word and is about to say the next: "the ▸ bird". It looks
-        back, never ahead. {shade} a cell, the more."""
+        """Each row has read a word and is about to say the next: "the ▸ bird". It looks
+        back, never ahead. The fuller a cell, the more."""
     )
     for line in lines:
         words = answer(model, line, words)
