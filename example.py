@@ -89,11 +89,8 @@ def carrier(model, pair):
     return head, shares[head] if clean > 0 > other else math.nan
 
 
-def show_swap(model, pair, carriers=None):
-    """Which head knows: a word is swapped, and each head alone hears of it.
-
-    carriers: {relation: head}, of the table.
-    """
+def show_swap(model, pair):
+    """Which head knows: a word is swapped, and each head alone hears of it."""
     words, swapped, source = pair
     names, old, new = head_names(model.config), words[source], swapped[source]
     heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
@@ -112,10 +109,6 @@ def show_swap(model, pair, carriers=None):
     if why:
         return tell(why, "  ")
     print(f"  So {names[head]} carries {share:.0%} of this decision.")
-    for name, row, at in relations(words):
-        main = (carriers or {}).get(name, head)
-        if (row, at) == (len(words) - 1, source) and main != head:
-            tell(f"(Of {name} as a whole {names[main]} carries most.)", "  ")
     truth, after = percent(next_words(words)), percent(next_words(swapped))
     return tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
@@ -300,11 +293,9 @@ def main():
         words = answer(model, line, words)
     if lines:
         return
-    roles = train.measure(model, held_out)
-    carriers = {role.name: role.head for role in roles}
     for sentence, swap in EXAMPLES:
-        show_swap(model, swap_in(read(sentence), swap), carriers)
-    show_table(model, roles)
+        show_swap(model, swap_in(read(sentence), swap))
+    show_table(model, train.measure(model, held_out))
     heading("The model speaks (* is not in the language)")
     for words in train.generate_many(model, 5, seed=0):
         known = "" if train.in_language(words) else " *"
