@@ -51,7 +51,8 @@ def tell(text, indent=""):
 def percent(chances, count=2):
     """The first words of a distribution, the likeliest: "eats 79%, drinks 2%"."""
     told = [f"{word} {p:.0%}" for word, p in chances.items() if p > 0.005]
-    return ", ".join(told[:count]).replace(train.END, "(end)")
+    told = told[:count] or ["(outside the language)"]
+    return ", ".join(told).replace(train.END, "(end)")
 
 
 def show_map(words, weights):
@@ -90,39 +91,32 @@ def carrier(model, pair):
 
 
 def show_swap(model, pair):
-    """Which head knows: a word is swapped, and each head alone hears of it."""
+    """Which head knows: a word is swapped, and one head alone hears of it."""
     words, swapped, source = pair
-    names, old, new = head_names(model.config), words[source], swapped[source]
+    old, new = words[source], swapped[source]
     heading(f"{' '.join(words[1:])} ▸ …   ({old} → {new})")
     said = {f"it reads {old}": expect(model, words)}
     said[f"it reads {new}"] = expect(model, swapped)
     head, share = carrier(model, pair)
-    if not (why := no_share(pair, share)):
+    if source == len(words) - 1:
+        told = "This row reads the swapped word itself: no head has to look back."
+    elif math.isnan(share):
+        told = """No decision to share out: each of the two needs a word of its own that
+            may follow, and the model must tell them apart."""
+    else:
         layer, place = train.heads_of(model.config)[head]
-        print(f"  {names[head]} looks back:")
+        name = head_names(model.config)[head]
+        told = f"So {name} carries {share:.0%} of this decision."
+        print(f"  {name} looks back:")
         show_map(words, train.inspect_attention(model, words).weights[layer, place])
         given = model.head_outputs(train.as_ids(swapped))[layer][:, place]
         with model.patch_heads({(layer, place): given}):
-            said[f"only {names[head]} hears {new}"] = expect(model, words)
+            said[f"only {name} hears {new}"] = expect(model, words)
     for reader, chances in said.items():
         print(f"  {reader:<{max(map(len, said))}}  says {percent(chances)}")
-    if why:
-        return tell(why, "  ")
-    print(f"  So {names[head]} carries {share:.0%} of this decision.")
+    tell(told, "  ")
     truth, after = percent(next_words(words)), percent(next_words(swapped))
-    return tell(f"the truth: {truth}; after the swap: {after}", "  ")
-
-
-def no_share(pair, share):
-    """Why there is no decision to share out: a sentence, or "" where there is one."""
-    if not (next_words(pair.words) and next_words(pair.swapped)):
-        return "Outside the language nothing tells what is right."
-    if pair.source == len(pair.words) - 1:
-        return "This row reads the swapped word itself: no head has to look back."
-    if not math.isfinite(share):
-        return """No decision to share out: each of the two needs a word of its own that
-            may follow, and the model must tell them apart."""
-    return ""
+    tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
 
 def relations(words):
