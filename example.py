@@ -69,11 +69,10 @@ def swap_in(words, swap):
     possible place. Raises Mistake where it is none."""
     if not words:
         raise Mistake("type a sentence first, then a swap")
-    both = swap.lower().replace('"', "").replace("->", "→").split("→")
-    both = [part.split() for part in both]
-    if [len(part) for part in both] != [1, 1] or both[1][0] in (train.BEGIN, train.END):
+    parts = swap.lower().replace('"', "").replace("→", " → ").split()
+    if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, train.END):
         raise Mistake('a swap names two words: "cat → cats"')
-    (old,), (new,) = both
+    old, _, new = parts
     if old not in words[1:]:
         raise Mistake(f'"{old}" is not in "{" ".join(words[1:])}"')
     source = len(words) - 1 - words[::-1].index(old)
@@ -216,13 +215,9 @@ def show_removal(roles, names):
         )
 
 
-def is_swap(line):
-    return "→" in line or "->" in line
-
-
 def answer(model, line, words):
     """Show a sentence, or a swap in `words`, the sentence before; returns the words."""
-    if is_swap(line):
+    if "→" in line:
         show_swap(model, first_row(swap_in(words, line)))
         return words
     show_sentence(model, line)
@@ -237,7 +232,7 @@ def ask(model):
         empty line ends."""
     )
     with suppress(EOFError):
-        while line := input("\n> ").strip():
+        while line := input("\n> ").strip().replace("->", "→"):
             try:
                 words = answer(model, line, words)
             except Mistake as mistake:
@@ -269,12 +264,12 @@ def main():
         for kind, members in train.KINDS.items():
             tell(f"{kind}: {', '.join(members)}")
         return
-    lines, words = flags.sentence, None
-    said = [line for line in lines if not is_swap(line)]
+    lines, words = [line.replace("->", "→") for line in flags.sentence], None
+    said = [line for line in lines if "→" not in line]
     if said and not any(" " in line for line in said):  # a sentence without quotes
-        lines = [" ".join(said), *(line for line in lines if is_swap(line))]
+        lines = [" ".join(said), *(line for line in lines if "→" in line)]
     for line in lines:  # a typo shows before a model is trained
-        if is_swap(line):
+        if "→" in line:
             swap_in(words, line)
         else:
             words = read(line)
