@@ -125,10 +125,10 @@ def relations(words):
     return sorted(found, key=lambda relation: (relation.row, relation.name))
 
 
-def show_sentence(model, text):
+def show_sentence(model, words):
     """A sentence of the reader's: for each relation in it which head carries it, and
     which looks; the next word, and where the sentence leaves the language."""
-    words, weights = train.inspect_attention(model, text)
+    weights = train.inspect_attention(model, words).weights
     names, flat = head_names(model.config), weights.flatten(0, 1)  # (heads, T, T)
     heading(" ".join(words[1:]))
     share = math.nan
@@ -215,15 +215,6 @@ def show_removal(roles, names):
         )
 
 
-def answer(model, line, words):
-    """Show a sentence, or a swap in `words`, the sentence before; returns the words."""
-    if "→" in line:
-        show_swap(model, first_row(swap_in(words, line)))
-        return words
-    show_sentence(model, line)
-    return read(line)
-
-
 def ask(model):
     """The reader's own sentences and swaps, until an empty line or Ctrl-D."""
     words = None
@@ -234,7 +225,11 @@ def ask(model):
     with suppress(EOFError):
         while line := input("\n> ").strip().replace("->", "→"):
             try:
-                words = answer(model, line, words)
+                if "→" in line:
+                    show_swap(model, first_row(swap_in(words, line)))
+                else:
+                    words = read(line)
+                    show_sentence(model, words)
             except Mistake as mistake:
                 print(f"  {mistake}")
     print()
@@ -264,23 +259,20 @@ def main():
         for kind, members in train.KINDS.items():
             tell(f"{kind}: {', '.join(members)}")
         return
-    lines, words = [line.replace("->", "→") for line in flags.sentence], None
+    lines = [line.replace("->", "→") for line in flags.sentence]
     said = [line for line in lines if "→" not in line]
-    if said and not any(" " in line for line in said):  # a sentence without quotes
-        lines = [" ".join(said), *(line for line in lines if "→" in line)]
-    for line in lines:  # a typo shows before a model is trained
-        if "→" in line:
-            swap_in(words, line)
-        else:
-            words = read(line)
+    # A typo shows before a model is trained.
+    words = read(" ".join(said)) if lines else None
+    pairs = [first_row(swap_in(words, line)) for line in lines if "→" in line]
     model, held_out = train.load(flags.checkpoint)
     tell(
         """Each row has read a word and is about to say the next: "the ▸ bird". It looks
         back, never ahead. The fuller a cell, the more."""
     )
-    for line in lines:
-        words = answer(model, line, words)
-    if lines:
+    if words:
+        show_sentence(model, words)
+        for pair in pairs:
+            show_swap(model, pair)
         return
     for sentence, swap in EXAMPLES:
         show_swap(model, swap_in(read(sentence), swap))
