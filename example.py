@@ -156,12 +156,10 @@ def show_sentence(model, words):
         print(f"  next, the truth: {percent(next_words(words), 3)}")
 
 
-def show_table(model, roles):
+def show_table(roles, names):
     """For each relation the head that carries it, beside two baselines."""
-    names = head_names(model.config)
-    heading(
-        f"What the heads do: {min(r.count for r in roles)} or more swaps a relation"
-    )
+    least = min(r.count for r in roles)
+    heading(f"What the heads do: {least} or more swaps a relation")
     tell(
         """looks: how often the head's largest weight is on the right word. carries: how
         much of the decision moves when this head alone hears of the swap. flips: how
@@ -170,22 +168,22 @@ def show_table(model, roles):
     )
     below = "\n   " if columns() < 66 else ""  # a narrow terminal gets two lines
     print(f"\n  {'relation':<19}{below} head   looks carries flips  back blank")
-    known = [r for r in roles if r.known]
     for r in roles:
-        head, told = "none", "  none"
-        if r.known:
-            head = "shared" if r.shared else names[r.head]
-            told = f"{r.carries[r.head]:z6.2f}"
-        print(
-            f"  {r.name:<19}{below} {head:<6}  {r.looks[r.head]:.2f} {told}   "
-            f"{r.flips[r.head]:.2f}  {r.offset_looks:.2f}  {r.untrained_looks:.2f}"
+        head = "shared" if r.shared else names[r.head]
+        numbers = (
+            f"{r.looks[r.head]:.2f} {r.carries[r.head]:z6.2f}   {r.flips[r.head]:.2f}  "
+            f"{r.offset_looks:.2f}  {r.untrained_looks:.2f}"
         )
-    if len(known) < len(roles):
-        tell("none: the model does not know which of the two sentences it reads.", "  ")
+        told = f"{head:<6}  {numbers}" if r.known else "the model does not know it"
+        print(f"  {r.name:<19}{below} {told}")
+
+
+def show_jobs(roles, names):
+    """For each head the relations that it carries, and those that it only looks at."""
     print()
     for head, name in enumerate(names):
         jobs = {"carries": [], "a part of": [], "looks without carrying": []}
-        for r in known:
+        for r in roles:
             if r.head == head and not r.shared:
                 jobs["carries"].append(r.name)
             elif r.carries[head] > 0.2:
@@ -194,7 +192,6 @@ def show_table(model, roles):
                 jobs["looks without carrying"].append(r.name)
         told = [f"{what} {', '.join(which)}" for what, which in jobs.items() if which]
         tell(f"{name}: {'; '.join(told) or 'carries no relation'}.")
-    show_removal(known, names)
 
 
 def show_removal(roles, names):
@@ -207,10 +204,9 @@ def show_removal(roles, names):
     ]
     if misled:
         lost, share, relation, name = max(misled)
-        part = f"{lost:.0%}" if lost < 1 else "all, or more,"
         tell(
             f"""Removing a head proves less: with {name} switched off (it gives its mean)
-            {part} of the decision of {relation} is lost, of which it carries
+            {lost:.0%} of the decision of {relation} is lost, of which it carries
             {share:z.0%}. Gone is also whatever else it says."""
         )
 
@@ -276,7 +272,11 @@ def main():
         return
     for sentence, swap in EXAMPLES:
         show_swap(model, swap_in(read(sentence), swap))
-    show_table(model, train.measure(model, held_out))
+    roles, names = train.measure(model, held_out), head_names(model.config)
+    known = [role for role in roles if role.known]
+    show_table(roles, names)
+    show_jobs(known, names)
+    show_removal(known, names)
     heading("The model speaks (* is not in the language)")
     for words in train.generate_many(model, 5, seed=0):
         known = "" if train.in_language(words) else " *"
