@@ -343,13 +343,11 @@ def means(model, held_out):
 
 def rounded(data):
     """Data for JSON, its numbers with nine digits; what is not a number is None."""
-    if isinstance(data, dict):
-        return {name: rounded(value) for name, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return [rounded(item) for item in data]
-    if isinstance(data, float):
-        return float(f"{data:.9g}") if math.isfinite(data) else None
-    return data
+    return json.loads(
+        json.dumps(data),
+        parse_float=lambda digits: float(f"{float(digits):.9g}"),
+        parse_constant=lambda name: None,  # nan, and the infinite ones
+    )
 
 
 def machine():
