@@ -30,7 +30,6 @@ import seaborn  # noqa: F401 (it brings the colour maps mako and vlag)
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from PIL import Image  # matplotlib needs it, so it is there
 
 CMAP = "mako_r"  # perceptually uniform; its zero is a tint, so blank stays distinct
@@ -71,13 +70,12 @@ def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
         ax = new_figure(0.45 * T + 1.6, 0.45 * T + 1.1).subplots()
     paint(ax, weights, future(weights))
     ax.set_aspect("equal")
-    ax.set_xticks(np.arange(T) + 0.5, words)
-    ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
+    ax.set_xticks(np.arange(T) + 0.5, words, parse_math=False)
+    ax.set_yticks(np.arange(len(rows)) + 0.5, rows, parse_math=False)
     ax.tick_params(axis="x", rotation=90)
     outline(ax, mark)
     if title:
-        ax.set_title(title, fontsize=8, loc="left")
-    literal(ax)
+        ax.set_title(title, fontsize=8, loc="left", parse_math=False)
     return ax
 
 
@@ -157,7 +155,6 @@ def matrix(values, *, ax, title, caption="", blank=None, labels=None, limits=Non
     bar.ax.tick_params(labelsize=7, length=0)
     ax.set_title(title, fontsize=10, loc="left")
     ax.set_xlabel(textwrap.fill(caption, 44), fontsize=8, color="0.3", loc="left")
-    literal(ax)
 
 
 STAGES = (  # of one head: the name of a matrix, its title, and what it says
@@ -329,12 +326,6 @@ def outline(ax, cells):
         ax.add_patch(Rectangle((column, row), 1, 1, zorder=5, **style))
 
 
-def literal(ax):
-    """A word is never read as mathematics, whatever dollar signs it has."""
-    for text in ax.findobj(Text):
-        text.set_parse_math(False)
-
-
 def scale(figure, axes, label):
     """The colours of all panels, from 0 to 1."""
     colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), CMAP)
@@ -350,7 +341,7 @@ def heading(figure, text):
     if text:
         columns = int(figure.get_figwidth() * 10)
         lines = [textwrap.fill(line, columns) for line in text.splitlines()]
-        figure.suptitle("\n".join(lines), fontsize=12).set_parse_math(False)
+        figure.suptitle("\n".join(lines), fontsize=12)
 
 
 @contextmanager
