@@ -128,16 +128,15 @@ def relations(words):
 def show_sentence(model, words):
     """A sentence of the reader's: for each relation in it which head carries it, and
     which looks; the next word, and where the sentence leaves the language."""
-    weights = train.inspect_attention(model, words).weights
-    names, flat = head_names(model.config), weights.flatten(0, 1)  # (heads, T, T)
+    maps = train.inspect_attention(model, words).weights.flatten(0, 1)  # (heads, T, T)
+    names, share = head_names(model.config), math.nan
     heading(" ".join(words[1:]))
-    share = math.nan
     for name, row, source in relations(words):
         pair = train.minimal_pair(tuple(words[: row + 1]), source, random.Random(0))
         if not pair:  # an edited language
             continue
         head, share = carrier(model, pair)
-        looks = flat[:, row, source]  # (heads,)
+        looks = maps[:, row, source]  # (heads,)
         decides = f"{words[row]} ▸ {(*words, '…')[row + 1]}"
         print(f"  {decides:<18} {name}")
         told = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
@@ -148,7 +147,7 @@ def show_sentence(model, words):
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
     if math.isfinite(share):
         print(f"  {names[head]}, which carries {name}:")
-        show_map(words, flat[head])
+        show_map(words, maps[head])
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     if where := train.leaves(words):
         tell(f"Outside the language: {where}.", "  ")
