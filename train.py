@@ -40,7 +40,8 @@ from model import GPT, PADDING, GPTConfig, Mistake, Settings, check, looking, se
 BEGIN, END = "<s>", "."
 
 
-class Animal(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Animal:
     """A noun that can be a subject, and what is peculiar to the animal."""
 
     forms: tuple  # singular, plural
@@ -93,14 +94,15 @@ NOUNS = {  # of each number; sheep and deer are of two
     SEVERAL: {*PLURALS},
     MASS: UNCOUNTED,
 }
+POINTING, COUNTS = ("these", "those"), ("two", "many")
 DETERMINERS = {  # and the numbers of the nouns that they stand before
     ("this", "that"): (ONE, MASS),
     ("every", "a"): (ONE,),
-    ("these", "those"): (SEVERAL,),
-    ("two", "many"): (SEVERAL,),
+    POINTING: (SEVERAL,),
+    COUNTS: (SEVERAL,),
     (): (SEVERAL, MASS),  # bare
 }
-COLOURS = ("brown", "black", "white", "gray", "little", "nice")  # and their like
+SIZES, COLOURS = ("little", "nice"), ("brown", "black", "white", "gray")  # and the like
 PREPOSITIONS = ("near", "behind", "beside")
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
@@ -109,6 +111,7 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "little words": ("the", "same", "and", "or"),
     "determiners": sum(DETERMINERS, ()),
     "adjectives": tuple(ADJECTIVES),
+    "sizes": SIZES,
     "colours": COLOURS,
     "animals": tuple(ANIMAL),
     "food and drink": (*FOODS, *DRINKS),
@@ -140,14 +143,14 @@ class State(NamedTuple):
     memory: it must look back for each of these."""
 
     rule: Callable  # takes the state, and says what comes next
-    place: str = ""  # of a noun phrase: the first; near, and, or: a second; object
+    place: str = ""  # of a noun phrase: the first; near, and, or: a second; last
     nouns: tuple = tuple(ANIMAL)  # that may stand there
     numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for
     back: "State | None" = None  # where to go on after a noun near the first one
-    full: bool = False  # whether there is no room for a word about the object
+    room: int = 2  # for so many words about the noun
 
     def then(self, rule, **told):
         """The state afterwards: the next rule, and what has been told."""
@@ -162,46 +165,68 @@ NOTHING = ()
 
 def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats, (nice) grass"""
-    the = 0.9 if s.place == "object" else 0.45
-    short = s.full and s.place == "object"
-    yield the, ("the",), s.then(noun if short else after_the)
+    the = 0.9 if s.place == "last" else 0.45
+    yield the, ("the",), s.then(after_the if s.room else noun)
     others = []
     for words, numbers in DETERMINERS.items():
         if fitting := tuple(n for n in numbers if NOUNS[n].intersection(s.nouns)):
             others.append((words, fitting))
     # The determiner of a second noun phrase would hide the first from the verb.
-    role = "determiner" if s.place in ("", "object") else ""
+    role = "determiner" if s.place in ("", "last") else ""
     for words, numbers in others:
+        rule = after_the if words == POINTING and not s.place else phrase
         # What settles a bare noun does so in the verb's own row: it is not measured.
         settled = (*s.settled, "determiner → noun") if role and words else ()
-        after = s.then(noun if short else phrase, numbers=numbers, settled=settled)
+        after = s.then(rule if s.room else noun, numbers=numbers, settled=settled)
         yield (1 - the) / len(others), words, after, role
 
 
 def after_the(s):
-    """same fox, two foxes, or what comes after any determiner"""
-    two = 0.0175 if ANIMAL.keys() & s.nouns else 0
-    yield 0.035 - two, ("same",), s.then(noun)
+    """same fox, two foxes, or what comes after any determiner; after these: two foxes"""
+    two = 0.01 if ANIMAL.keys() & s.nouns else 0
+    same = 0.02 - two if ONE in s.numbers else 0
+    yield same, ("same",), described(s, phrase)
     # No role: no word for one could stand here, so nothing is settled by a choice.
-    yield two, ("two", "many"), s.then(noun, numbers=(SEVERAL,))
-    yield 0.965, NOTHING, s.then(phrase)
+    settled = s.settled if s.place else ()
+    yield two, COUNTS, described(s, phrase, numbers=(SEVERAL,), settled=settled)
+    yield 1 - same - two, NOTHING, s.then(phrase)
+
+
+def described(s, rule, **told):
+    """After a word about the noun: the rule, where there is room for another."""
+    return s.then(rule if s.room > 1 else noun, room=s.room - 1, **told)
+
+
+def often(s, chance):
+    """How often there is such a word: with the first noun; with others much less."""
+    return {"": chance, "last": 0.008}.get(s.place, 0.015)
 
 
 def phrase(s):
-    """(hungry) (brown) fox; after the first noun phrase only one of the two"""
+    """(hungry) (little) (brown) fox"""
+    chance = often(s, 0.5) if ANIMAL.keys() & s.nouns else 0
     if s.place:
-        often = 0.02 if s.place == "object" else 0.04
-        adjectives = often / 2 if ANIMAL.keys() & s.nouns else 0
-        yield adjectives, ADJECTIVES, s.then(noun, nouns=tuple(ANIMAL))
-        yield often - adjectives, COLOURS, s.then(noun)
-        yield 1 - often, NOTHING, s.then(noun, full=False)
+        yield chance, ADJECTIVES, described(s, quality, nouns=tuple(ANIMAL))
     else:
-        adjective = 0 if s.verb else 0.5
         for word, verb in ADJECTIVES.items():
-            after = s.then(phrase, verb=verb)
-            yield adjective / len(ADJECTIVES), (word,), after, "adjective"
-        yield (1 - adjective) * 0.16, COLOURS, s.then(noun)
-        yield (1 - adjective) * 0.84, NOTHING, s.then(noun)
+            after = described(s, quality, verb=verb)
+            yield chance / len(ADJECTIVES), (word,), after, "adjective"
+    yield 1 - chance, NOTHING, s.then(quality)
+
+
+def quality(s):
+    """(little) (brown) fox"""
+    chance = often(s, 0.13)
+    yield chance / 3, SIZES, described(s, colour)
+    yield chance * 2 / 3, COLOURS, described(s, noun)
+    yield 1 - chance, NOTHING, s.then(noun)
+
+
+def colour(s):
+    """(brown) fox"""
+    chance = often(s, 0.4)
+    yield chance, COLOURS, described(s, noun)
+    yield 1 - chance, NOTHING, s.then(noun)
 
 
 def noun(s):
@@ -209,7 +234,7 @@ def noun(s):
     said = [word for word in s.nouns for n in s.numbers if word in NOUNS[n]]
     animals = [word for word in said if word in ANIMAL]
     things = [word for word in said if word not in ANIMAL]
-    often = 0.7 if s.place == "object" else 0.1
+    often = 0.7 if s.place == "last" else 0.1
     if not (animals and things):
         often = 1 if things else 0
     # A determiner tells two foxes from one, the verb a thing from others.
@@ -222,16 +247,17 @@ def noun(s):
 
 def after_noun(s, noun):
     """What is remembered of a noun: how many the verb is said of, and what has told it."""
-    if s.place == "object":
+    if s.place == "last":
         return State(full_stop)
     if s.place == "near":  # changes nothing
-        return s.back._replace(full=s.full)
+        return s.back
     numbers = tuple(n for n in s.numbers if noun in NOUNS[n])
     pair = ("conjunction → verb",) if numbers == (ONE,) else ()
+    told = State(verb, animal=s.animal, verb=s.verb, settled=pair)
     if s.place == "and":  # the two are several
-        return s.then(verb, place="", numbers=(SEVERAL,), settled=pair)
+        return told._replace(numbers=(SEVERAL,))
     if s.place == "or":  # the nearer is asked
-        return s.then(verb, numbers=numbers, settled=pair)
+        return told._replace(place="or", numbers=numbers)
     # The first: the word tells its number, or with sheep the determiner.
     settled = ()
     if len(s.numbers) > len(numbers) == 1:
@@ -245,14 +271,14 @@ def after_noun(s, noun):
 
 def link(s):
     """near the …, and the …, or the verb at once"""
-    # An adjective of the first, which a colour may have followed, and a word about the
-    # second leave no room in twelve tokens for one about the object.
-    anew = State(noun_phrase, verb=s.verb, full=bool(s.verb))
-    near = anew._replace(place="near", nouns=LANDMARKS, back=s.then(verb))
-    yield 0.2, PREPOSITIONS, near
+    doing = s.then(verb, room=2)
+    # Eleven words fit: where two describe the first noun, none describes the second.
+    anew = State(noun_phrase, verb=s.verb, room=min(1, s.room))
+    nearby = anew._replace(place="near", nouns=LANDMARKS, back=doing)
+    yield 0.2, PREPOSITIONS, nearby
     for word in ("and", "or"):
         yield 0.1, (word,), anew._replace(place=word, animal=s.animal), "conjunction"
-    yield 0.6, NOTHING, s.then(verb)
+    yield 0.6, NOTHING, doing
 
 
 def verb(s):
@@ -272,7 +298,7 @@ def verb(s):
 def after_verb(s, verb, number):
     """What is remembered: no more than what comes will ask for."""
     if verb == "sleeps":
-        return State(full_stop)
+        return State(where)
     if verb == "is":
         return State(complement, s.place, numbers=(number,))
     # The adjective that told the verb tells the object too: then neither settles it.
@@ -281,15 +307,27 @@ def after_verb(s, verb, number):
     if not nouns:
         nouns = s.animal.foods if verb == "eats" else s.animal.homes
         settled += ("subject → object",)
-    return State(noun_phrase, "object", nouns, settled=settled, full=s.full)
+    return State(noun_phrase, "last", nouns, settled=settled, room=1)
 
 
 def complement(s):
-    """asleep, hungry, black, or of several also: friends. Only the number is known:
-    black foxes may be white."""
-    together = 0.5 if s.numbers == (SEVERAL,) and s.place != "or" else 0
-    yield 1 - together, (*ALONE, *COLOURS, *ADJECTIVES), State(full_stop)
+    """asleep, hungry, black, near the …, or of several also: friends. Only the number is
+    known: black foxes may be white."""
+    together = 0.48 if s.numbers == (SEVERAL,) and s.place != "or" else 0
+    alone = (*ALONE, *ADJECTIVES, *SIZES, *COLOURS)
+    yield 0.96 - together, alone, State(full_stop)
     yield together, TOGETHER, State(full_stop)
+    yield 0.04, NOTHING, State(near)
+
+
+def where(s):
+    """near the …, or the end"""
+    yield 0.04, NOTHING, State(near)
+    yield 0.96, (END,), None
+
+
+def near(s):
+    yield 1, PREPOSITIONS, State(noun_phrase, "last", LANDMARKS, room=0)
 
 
 def full_stop(s):
@@ -309,13 +347,13 @@ class Option(NamedTuple):
     settled: tuple = ()  # the relations that settle it
 
 
-def each(chance, words, state, *use):
-    """A rule's line as a list of Options: one for each word, or with no words those of
-    the state that it goes on from. None where the chance is 0."""
+def each(chance, words, state, role="", settled=()):
+    """A rule's line, one word at a time, or with no words those of the state that it
+    goes on from: chances, and what else an Option has. Nothing where the chance is 0."""
     if words:
         one = chance / len(words)
-        return [Option(one, word, state, *use) for word in words if chance]
-    return [o._replace(chance=chance * o.chance) for o in options(state).values()]
+        return [(one, (word, state, role, settled)) for word in words if chance]
+    return [(chance * o.chance, o[1:]) for o in options(state).values()]
 
 
 @cache
@@ -326,8 +364,8 @@ def options(state):
         return {}
     told, chances = {}, defaultdict(float)
     for line in state.rule(state):
-        for chance, *rest in each(*line):
-            chances[tuple(rest)] += chance
+        for chance, rest in each(*line):
+            chances[rest] += chance
     rule = f"the rule {state.rule.__name__} in train.py"
     for (word, *rest), chance in sorted(chances.items(), key=lambda item: -item[1]):
         if word not in IDS:
