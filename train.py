@@ -27,7 +27,8 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from itertools import compress, product, zip_longest
+from itertools import compress, count, product, zip_longest
+from operator import itemgetter
 from statistics import fmean, mode
 from typing import NamedTuple
 
@@ -197,36 +198,32 @@ def described(s, rule, **told):
     return s.then(rule if s.room > 1 else noun, room=s.room - 1, **told)
 
 
-def often(s, chance):
-    """How often there is such a word: with the first noun; with others much less."""
-    return {"": chance, "last": 0.008}.get(s.place, 0.015)
-
-
 def phrase(s):
-    """(hungry) (little) (brown) fox"""
-    chance = often(s, 0.5) if ANIMAL.keys() & s.nouns else 0
+    """(hungry) (little) (brown) fox; but of a second noun or the last one word is said"""
     if s.place:
-        yield chance, ADJECTIVES, described(s, quality, nouns=tuple(ANIMAL))
+        often = 0.008 if s.place == "last" else 0.012
+        adjective = often if ANIMAL.keys() & s.nouns else 0
+        yield adjective, ADJECTIVES, described(s, noun, nouns=tuple(ANIMAL))
+        yield often, SIZES + COLOURS, described(s, noun)
+        yield 1 - adjective - often, NOTHING, s.then(noun)
     else:
         for word, verb in ADJECTIVES.items():
             after = described(s, quality, verb=verb)
-            yield chance / len(ADJECTIVES), (word,), after, "adjective"
-    yield 1 - chance, NOTHING, s.then(quality)
+            yield 0.5 / len(ADJECTIVES), (word,), after, "adjective"
+        yield 0.5, NOTHING, s.then(quality)
 
 
 def quality(s):
     """(little) (brown) fox"""
-    chance = often(s, 0.13)
-    yield chance / 3, SIZES, described(s, colour)
-    yield chance * 2 / 3, COLOURS, described(s, noun)
-    yield 1 - chance, NOTHING, s.then(noun)
+    yield 0.03, SIZES, described(s, colour)
+    yield 0.07, COLOURS, described(s, noun)
+    yield 0.9, NOTHING, s.then(noun)
 
 
 def colour(s):
     """(brown) fox"""
-    chance = often(s, 0.4)
-    yield chance, COLOURS, described(s, noun)
-    yield 1 - chance, NOTHING, s.then(noun)
+    yield 0.5, COLOURS, described(s, noun)
+    yield 0.5, NOTHING, s.then(noun)
 
 
 def noun(s):
@@ -467,22 +464,18 @@ def sample(count, seed):
     return [Sentence(say(lambda state: rng.random())) for _ in range(count)]
 
 
-def spread(count, seed):
-    """The words of `count` sentences to learn from: in each state its options take turns,
-    as often as they are likely (Holroyd & Propp 2010, "Rotor Walks and Markov Chains").
+def spread(n, seed):
+    """The words of `n` sentences to learn from: in each state its options take turns, as
+    often as they are likely (Holroyd & Propp 2010, "Rotor Walks and Markov Chains").
 
     Each state has a point of the line, which moves on by the golden ratio, around the
     end: always into one of the widest gaps that it has left (Knuth, "The Art of Computer
     Programming" 3, section 6.4, theorem S). Chances with which a state's walk falls into
     step with the next one's would undo this; a test of the language watches for it.
     """
-    points, golden_ratio = defaultdict(random.Random(seed).random), (5**0.5 - 1) / 2
-
-    def turn(state):
-        points[state] = point = (points[state] + golden_ratio) % 1
-        return point
-
-    return [say(turn) for _ in range(count)]
+    rng, golden_ratio = random.Random(seed), (5**0.5 - 1) / 2
+    points = defaultdict(lambda: count(rng.random(), golden_ratio))
+    return [say(lambda state: next(points[state]) % 1) for _ in range(n)]
 
 
 @cache
@@ -576,7 +569,7 @@ def leaves(words):
 def as_ids(*sentences):
     """Lists of words as ids (N, T) int64, filled up with full stops."""
     columns = zip_longest(*sentences, fillvalue=END)
-    return torch.tensor([[IDS[word] for word in column] for column in columns]).T
+    return torch.tensor([list(map(IDS.get, column)) for column in columns]).T
 
 
 def tensors(sentences, block_size):
@@ -603,13 +596,13 @@ def default_config():
 class TrainConfig(Settings):
     """How to train. Every field is a flag of `python train.py`."""
 
-    steps: int = setting(432, "training steps")
+    steps: int = setting(450, "training steps")
     batch_size: int = setting(144, "sentences in a step")
     learning_rate: float = setting(
         0.075, "its peak; queries and keys learn at twice this", 1e-6, 100
     )
     weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
-    eval_every: int = setting(144, "steps between two looks at the held-out loss")
+    eval_every: int = setting(150, "steps between two looks at the held-out loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
 
@@ -789,9 +782,9 @@ def minimal_pair(words, source, rng):
     others = sorted(w for w in told if told[w].role == told[words[source]].role)
     rng.shuffle(others)
     swaps = [(*words[:source], other, *words[source + 1 :]) for other in others]
-    own, after = next_words(words).keys(), {s: next_words(s).keys() for s in swaps}
-    pairs = [Pair(words, s, source) for s in swaps if own - after[s] and after[s] - own]
-    return min(pairs, key=lambda pair: len(own & after[pair.swapped]), default=None)
+    own, *after = (options(follow(s)[1]).keys() for s in (words, *swaps))
+    both = [(len(own & a), s) for s, a in zip(swaps, after) if own - a and a - own]
+    return Pair(words, min(both, key=itemgetter(0))[1], source) if both else None
 
 
 def apart(words, swapped):
@@ -883,8 +876,9 @@ def looks_of(model, pairs):
     (heads, n), 1 or 0."""
     ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
     maps = torch.cat(model.attention_maps(ids), dim=1)  # (n, heads, T, T)
-    looks = [m[:, len(p.words) - 1].argmax(-1) == p.source for m, p in zip(maps, pairs)]
-    return torch.stack(looks, dim=1).float()
+    n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
+    source = torch.tensor([pair.source for pair in pairs])
+    return (maps[n, :, row].argmax(-1) == source[:, None]).T.float()
 
 
 def measure(model, held_out):
@@ -912,7 +906,7 @@ def role_of(name, pairs, model, blank, means):
     the rest. blank: the untrained model. means: of `mean_outputs`."""
     first, rest = slice(0, None, 2), slice(1, None, 2)
     clean, other, swapped = patch_each_head(model, pairs)
-    *_, removed = patch_each_head(model, pairs, means)
+    *_, removed = patch_each_head(model, pairs[rest], means)
     way, moved = clean - other, clean - swapped
     shares = share_of(way[first], moved[:, first])
     looks, blanks = looks_of(model, pairs), looks_of(blank, pairs)  # (heads, n)
@@ -925,7 +919,7 @@ def role_of(name, pairs, model, blank, means):
         looks=looks[:, rest].mean(1).tolist(),
         carries=share_of(way[rest], moved[:, rest]),
         flips=flips[:, rest].float().mean(1).tolist(),
-        removal=share_of(clean[rest], (clean - removed)[:, rest]),
+        removal=share_of(clean[rest], clean[rest] - removed),
         right=((clean > 0) & (other < 0))[rest].float().mean().item(),
         offset_looks=fmean(o == mode(offsets[first]) for o in offsets[rest]),
         untrained_looks=blanks[blanks[:, first].mean(1).argmax(), rest].mean().item(),
