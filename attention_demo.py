@@ -23,6 +23,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import train
@@ -353,9 +354,9 @@ def rounded(data):
 def machine():
     """The language as a table; states with the same future are one.
 
-    A state is "rule,back,back,...": after each thing that its rule may say comes the
-    state so many places back; the place before the first is the end. A thing said is
-    [chance of each, words, use], by place in these lists; a use is [role, settled by].
+    A state is "rule,back,back,...", in base 36: after each thing that its rule may say
+    comes the state so many places back; the place before the first is the end. What is
+    said is "chance of each,words,use", by place in these lists; a use [role, settled by].
     """
     lists = {n: {} for n in ("words", "chances", "uses", "said", "rules", "states")}
 
@@ -377,10 +378,13 @@ def machine():
             numbers[state] = place("states", (place("rules", rule), *nexts))
         return numbers[state]
 
-    table = {"start": number(train.START)}
-    table |= {name: list(items) for name, items in lists.items()}
-    back = [(r, *(at - n for n in ns)) for at, (r, *ns) in enumerate(table["states"])]
-    table["states"] = ";".join(",".join(map(str, state)) for state in back)
+    table, states = {"start": number(train.START)}, enumerate(lists["states"])
+    lists["states"] = [(r, *(at - n for n in ns)) for at, (r, *ns) in states]
+    for name, rows in lists.items():
+        table[name] = rows = list(rows)
+        if name not in ("chances", "uses"):
+            texts = [",".join(np.base_repr(n, 36) for n in row) for row in rows]
+            table[name] = ";".join(texts)
     return table
 
 
