@@ -9,7 +9,7 @@ Five steps. One head on random numbers, matrix by matrix. The same computation o
 sentence, by hand. All heads, beside the model untrained. The heads that serve syntax and
 the heads that serve meaning, apart. And how heads come to be, in a short training.
 
-Every name of a head and every number is measured on the model at hand.
+Steps 2 to 4 and the page speak of the model at hand, step 5 of a training of its own.
 """
 
 import base64
@@ -25,10 +25,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 import train
 import utils
-from model import causal_mask
+from model import attention, causal_mask
 
 # Step 1 has the dimensions of the base model of Vaswani et al. 2017. Change them!
 D_MODEL, N_HEAD, TOKENS = 512, 8, 128
@@ -40,7 +41,7 @@ EXAMPLES = (  # a sentence, and a swap of one of its words that shows something
     ("the cat and the dog are friends", "and", "or"),
     ("the hungry cat near the sleepy dogs eats the fish", "hungry", "thirsty"),
     ("the dog eats the bone", "dog", "horse"),
-    ("this sheep sleeps", "this", "these"),
+    ("this nice sheep near the cats eats the hay", "this", "these"),
 )
 TEMPLATE = Path(__file__).parent / "assets" / "explorer.html"
 
@@ -292,7 +293,7 @@ def step_5(album, model):
         mark=marked,
         title=" ".join(words[1:]),
     )
-    album.tell(path, f"what heads look at, in {settings.steps} steps of training.")
+    album.tell(path, f"{settings.steps} steps of another training, with its own heads.")
     for head, (row, at) in zip(heads, marked):
         look = ", then ".join(f"{m[head, row, at]:.0%}" for m in moments[::3])
         print(f'  {names[head]}: "{words[row]}" looks at "{words[at]}" {look}.')
@@ -390,17 +391,24 @@ def machine():
 
 def write_page(model, held_out, roles, path):
     """Write the page for a model: the template, its JSON block replaced. Raises Mistake
-    where the template has none, OSError where path can't be written."""
+    where the template has none, where path can't be written, and where the formula in
+    model.py is another: the page has its own, which reckons as PyTorch does."""
+    q, k, v = torch.randn(3, 8, 4, generator=torch.Generator())  # (T, head_size) each
+    own, _ = attention(q, k, v, causal_mask(8))
+    if not own.allclose(
+        scaled_dot_product_attention(q, k, v, is_causal=True), atol=1e-5
+    ):
+        raise train.Mistake(f"no {path}: it can't show the edited formula of model.py")
     data = rounded(page_data(model, held_out, roles))
-    block = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    block = block.replace("</", "<\\/")
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
     opening = '<script type="application/json" id="toy-gpt">'
     before, _, rest = TEMPLATE.read_text(encoding="utf-8").partition(opening)
     _, closing, after = rest.partition("</script>")
     if not closing:
         raise train.Mistake(f"{TEMPLATE} has no place for the model's data")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    train.write(path, (before + opening + block + closing + after).encode())
+    block = opening + text.replace("</", "<\\/") + closing
+    train.write(path, (before + block + after).encode())
 
 
 def open_page(path):
@@ -419,8 +427,8 @@ def main():
     parser.add_argument("--show", action="store_true", help="open the pictures too")
     parser.add_argument("--explore", action="store_true", help="open the page, only")
     flags = parser.parse_args()
-    model, held_out = train.load(flags.checkpoint)
     page = Path(flags.folder) / "explorer.html"
+    model, held_out = train.load(flags.checkpoint)
     roles = train.measure(model, held_out)
     if not flags.explore:
         album = Album(flags.folder, flags.format)

@@ -1,8 +1,8 @@
 """Swap a word, and see which head knows: word relationships in the terminal.
 
-    python example.py                                   # four swaps, and every head
-    python example.py "The cat sleeps." "cat -> cats"   # your own sentence and swap
-    python example.py --words                           # the words it knows
+    python example.py                # four swaps, and what every head does
+    python example.py "the cat near the dog" "cat -> cats"   # your own, and a swap
+    python example.py --words        # the words it knows
 
 A causal model settles a word in the row of the word before it: `the ▸ bird` is the row
 that has read "the" and is about to say "bird".
@@ -66,7 +66,7 @@ def show_map(words, weights):
 
 def swap_in(words, swap):
     """The Pair of `words` and the same with a swap such as "cat → cats" made in its last
-    possible place. Raises Mistake where it is none."""
+    possible place, up to the row that it changes most. Raises Mistake where it is none."""
     if not words:
         raise Mistake("type a sentence first, then a swap")
     parts = swap.lower().replace('"', "").replace("→", " → ").split()
@@ -76,8 +76,16 @@ def swap_in(words, swap):
     if old not in words[1:]:
         raise Mistake(f'"{old}" is not in "{" ".join(words[1:])}"')
     source = len(words) - 1 - words[::-1].index(old)
-    swapped = [*words[:source], new, *words[source + 1 :]]
-    return train.Pair(tuple(words), tuple(read(swapped)), source)
+    swapped = read([*words[:source], new, *words[source + 1 :]])
+
+    def changed(end):
+        own, other = next_words(words[:end]), next_words(swapped[:end])
+        return sum(own[w] for w in own if w not in other) if other else 0
+
+    # The row of the swapped word itself only where there is no other.
+    row = max(range(source + 2, len(words) + 1), key=changed, default=0)
+    end = row if row and changed(row) else source + 1
+    return train.Pair(tuple(words[:end]), tuple(swapped[:end]), source)
 
 
 def carrier(model, pair):
@@ -221,22 +229,13 @@ def ask(model):
         while line := input("\n> ").strip().replace("->", "→"):
             try:
                 if "→" in line:
-                    show_swap(model, first_row(swap_in(words, line)))
+                    show_swap(model, swap_in(words, line))
                 else:
                     words = read(line)
                     show_sentence(model, words)
             except Mistake as mistake:
                 print(f"  {mistake}")
     print()
-
-
-def first_row(pair):
-    """The pair up to the first later row in which the swap changes what may follow."""
-    words, swapped, source = pair
-    for row in range(source + 2, len(words) + 1):
-        if all(train.apart(words[:row], swapped[:row])):
-            return train.Pair(words[:row], swapped[:row], source)
-    return pair
 
 
 def main():
@@ -258,11 +257,11 @@ def main():
     said = [line for line in lines if "→" not in line]
     # A typo shows before a model is trained.
     words = read(" ".join(said)) if lines else None
-    pairs = [first_row(swap_in(words, line)) for line in lines if "→" in line]
+    pairs = [swap_in(words, line) for line in lines if "→" in line]
     model, held_out = train.load(flags.checkpoint)
     tell(
         """Each row has read a word and is about to say the next: "the ▸ bird". It looks
-        back, never ahead. The fuller a cell, the more."""
+        back, never ahead. The fuller a cell, the more it looks there."""
     )
     if words:
         show_sentence(model, words)

@@ -75,7 +75,7 @@ def causal_mask(T):
 
 
 def attention(q, k, v, mask):
-    """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1).
+    """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
 
     q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column:
     0 is added there, -inf elsewhere.
@@ -273,8 +273,8 @@ def looking(model):
 
 
 if __name__ == "__main__":
-    from train import polite  # a mistake ends in one line
+    import train  # where a mistake ends in one line
 
-    with polite():
-        gpt = GPT(GPTConfig(debug=True)).eval()
+    with train.polite():
+        gpt = train.GPT(train.GPTConfig(debug=True)).eval()
         gpt(torch.randint(gpt.config.vocab_size, (1, gpt.config.block_size)))

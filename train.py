@@ -103,7 +103,8 @@ DETERMINERS = {  # and the numbers of the nouns that they stand before
     COUNTS: (SEVERAL,),
     (): (SEVERAL, MASS),  # bare
 }
-SIZES, COLOURS = ("little", "nice"), ("brown", "black", "white", "gray")  # and the like
+SIZES = ("little", "nice")  # and the like
+COLOURS = ("brown", "black", "white", "gray")
 PREPOSITIONS = ("near", "behind", "beside")
 ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 
@@ -602,7 +603,7 @@ class TrainConfig(Settings):
         0.075, "its peak; queries and keys learn at twice this", 1e-6, 100
     )
     weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
-    eval_every: int = setting(150, "steps between two looks at the held-out loss")
+    eval_every: int = setting(150, "steps between two looks at the loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
 
@@ -610,7 +611,7 @@ class HeldOut:
     """The sentences that heads are judged on: of `count` fresh ones those that are not
     in `seen`, the sentences of a training. unseen: which ones these are, where known."""
 
-    def __init__(self, seen=(), unseen=None, count=7000):
+    def __init__(self, seen=(), unseen=None, count=10000):
         sentences = sample(count, "held out")
         self.unseen = unseen or [s.words not in seen for s in sentences]
         self.sentences = list(compress(sentences, self.unseen))
@@ -664,9 +665,8 @@ def optimizers(model, settings):
     """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest.
 
     Queries and keys learn at twice the rate of the other matrices, what AdamW has at
-    0.8 of it. Weight decay is for the heads alone: what a head does not need fades.
-    Each optimizer comes with its schedule: a cosine down to 0, held down in the first
-    20 steps by a linear warm-up.
+    0.8 of it. Weight decay is for the heads alone. Each optimizer comes with its
+    schedule: a cosine down to 0, held down in the first 20 steps by a linear warm-up.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
     heads = [block.attention for block in model.blocks]
@@ -692,6 +692,18 @@ def optimizers(model, settings):
     return [(o, torch.optim.lr_scheduler.LambdaLR(o, factor)) for o in made]
 
 
+@contextmanager
+def one_thread():
+    """Within it PyTorch adds up in one order, so that a seed gives the same weights."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@one_thread()
 def train(config, settings, watch=lambda model, moment: None):
     """Train a new GPT; returns it in eval mode, and sentences that it has not seen.
 
@@ -861,14 +873,17 @@ class Role(NamedTuple):
 
 
 def pairs_of(held_out, most=400):
-    """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each."""
-    rng, pairs = random.Random("pairs"), {name: [] for name in RELATIONS}
+    """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each, no
+    two alike up to the row that decides. So short a beginning may occur in training."""
+    rng, pairs = random.Random("pairs"), {name: {} for name in RELATIONS}
     for sentence in held_out.sentences:
         for name, row, source in sentence.relations:
             words, found = sentence.words[: row + 1], pairs[name]
-            if len(found) < most and (pair := minimal_pair(words, source, rng)):
-                found.append(pair)
-    return {name: found for name, found in pairs.items() if len(found) > 1}
+            if len(found) == most or words in found:
+                continue
+            if pair := minimal_pair(words, source, rng):
+                found[words] = pair
+    return {name: list(some.values()) for name, some in pairs.items() if len(some) > 1}
 
 
 def looks_of(model, pairs):
@@ -1033,9 +1048,8 @@ def write(path, data):
 
 
 def save_checkpoint(path, model, held_out):
-    """Write the model, and what it takes to trust it later: a checksum of the bytes,
-    then the bytes. Raises Mistake."""
-    model = getattr(model, "_orig_mod", model)  # of torch.compile
+    """Write the model, and what it takes to trust it later, a checksum at the end:
+    `torch.load` opens the file too. Raises Mistake."""
     content = {
         "config": asdict(model.config),
         "language": language(),
@@ -1046,7 +1060,7 @@ def save_checkpoint(path, model, held_out):
     file = io.BytesIO()
     torch.save(content, file)
     data = file.getvalue()
-    write(path, hashlib.sha256(data).digest() + data)
+    write(path, data + hashlib.sha256(data).digest())
 
 
 def load_checkpoint(path):
@@ -1054,9 +1068,10 @@ def load_checkpoint(path):
     one line about what is wrong and what to do, unless the file is whole and fits."""
     try:
         with open(path, "rb") as file:
-            checksum, data = file.read(32), file.read()
+            content = file.read()
     except OSError as error:
         raise Mistake(f"can't read {path}: {error.strerror}; {RETRAIN}") from None
+    data, checksum = content[:-32], content[-32:]
     if hashlib.sha256(data).digest() != checksum:
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
@@ -1080,7 +1095,7 @@ def load(path=CHECKPOINT):
     Where there is no checkpoint.pt yet, the default model is trained first and kept; a
     file of another name must be there.
     """
-    if path != CHECKPOINT or os.path.lexists(path):
+    if str(path) != CHECKPOINT or os.path.lexists(path):
         model, held_out = load_checkpoint(path)
         if model.config != default_config():
             say_aside(f"{path} is not the default model, but {model.config}")
@@ -1159,7 +1174,7 @@ def polite():
         sys.exit(130)
     except (Mistake, OSError) as error:
         if isinstance(error, OSError):  # what is left in the buffer goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not isinstance(error, BrokenPipeError):
             say_aside(f"{script}: {one_line(error)}")
             sys.exit(2)

@@ -49,6 +49,14 @@ def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     assert max(map(len, told.splitlines())) <= 80
 
 
+def test_the_page_refuses_a_formula_that_is_not_its_own(default, tmp_path, monkeypatch):
+    full = demo.causal_mask
+    monkeypatch.setattr(demo, "causal_mask", lambda T: full(T).triu(-1))
+    with pytest.raises(train.Mistake, match="edited formula"):
+        demo.write_page(*default, [], tmp_path / "explorer.html")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_head_by_hand_is_the_model_s(default):
     words = train.read("the quick brown fox")
     weights = default[0].attention_maps(train.as_ids(words))[0][0]
