@@ -83,8 +83,8 @@ def swap_in(words, swap):
         return sum(own[w] for w in own if w not in other) if other else 0
 
     # The row of the swapped word itself only where there is no other.
-    row = max(range(source + 2, len(words) + 1), key=changed, default=0)
-    end = row if row and changed(row) else source + 1
+    later = max(range(source + 2, len(words) + 1), key=changed, default=source + 1)
+    end = next((end for end in (later, source + 1) if changed(end)), len(words))
     return train.Pair(tuple(words[:end]), tuple(swapped[:end]), source)
 
 
@@ -212,9 +212,9 @@ def show_removal(roles, names):
     if misled:
         lost, share, relation, name = max(misled)
         tell(
-            f"""Removing a head proves less: with {name} switched off (it gives its mean)
-            {lost:.0%} of the decision of {relation} is lost, of which it carries
-            {share:z.0%}. Gone is also whatever else it says."""
+            f"""Removing a head asks another question: with {name} switched off (it gives
+            its mean) {lost:.0%} of the decision of {relation} is lost, of which it
+            carries {share:z.0%}. Gone is also whatever else it says."""
         )
 
 

@@ -1,8 +1,8 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads 9400 20      # twenty seeds from 9400: every head (3 min)
-    python tests/benchmark.py seeds 9400 20      # the same: floor, in the language (3 min)
-    python tests/benchmark.py experiments        # other shapes and recipes (2 min)
+    python tests/benchmark.py heads 9600 20      # twenty seeds from 9600: every head (4 min)
+    python tests/benchmark.py seeds 9600 20      # the same: floor, in the language (4 min)
+    python tests/benchmark.py experiments 9600 5 # other shapes and recipes (8 min)
     python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
     python tests/benchmark.py faults             # damaged files, killed processes (2 min)
 
@@ -117,35 +117,45 @@ def seeds(first, count):
     print("worst  " + "  ".join(f"{x:8.2f}" for x in worst))
 
 
-def experiments():
-    """Other shapes and recipes: what they cost, and what becomes of the heads."""
+def experiments(first, count):
+    """Other shapes and recipes: what they cost, and what becomes of the heads. A line is
+    the mean of these seeds; worst is the farthest above the floor."""
+    seeds = range(first, first + count)
     print(
-        f"{'':<22}{'parameters':>11}{'seconds':>9}{'above, %':>10}"
+        f"{'':<22}{'parameters':>11}{'seconds':>9}{'above, %':>10}{'worst':>7}"
         f"{'looks':>7}{'share':>7}{'idle':>6}"
     )
-    experiment("the default")
+    experiment(seeds, "the default")
     for n_head in (1, 2):
-        experiment(f"n_head {n_head}", GPTConfig(n_head=n_head))
-    experiment("n_head 8, n_embd 40", GPTConfig(n_head=8, n_embd=40))
+        experiment(seeds, f"n_head {n_head}", GPTConfig(n_head=n_head))
+    experiment(seeds, "n_head 8, n_embd 40", GPTConfig(n_head=8, n_embd=40))
     for n_layer in (2, 3):
-        experiment(f"n_layer {n_layer}", GPTConfig(n_layer=n_layer))
+        experiment(seeds, f"n_layer {n_layer}", GPTConfig(n_layer=n_layer))
     for n_embd in (16, 64):
-        experiment(f"n_embd {n_embd}", GPTConfig(n_embd=n_embd))
-    experiment("dropout 0.1", GPTConfig(dropout=0.1))
-    experiment("weight decay 0", weight_decay=0.0)
+        experiment(seeds, f"n_embd {n_embd}", GPTConfig(n_embd=n_embd))
+    experiment(seeds, "dropout 0.1", GPTConfig(dropout=0.1))
+    experiment(seeds, "weight decay 0", weight_decay=0.0)
     kept = gpt.causal_mask
     gpt.causal_mask = lambda T: kept(T).triu(-1)
-    experiment("a mask of two words")
+    experiment(seeds, "a mask of two words")
     gpt.causal_mask = kept
 
 
-def experiment(name, config=None, **settings):
-    """One line of the table of experiments, seed 0."""
-    t = Trained(config, **settings)
-    count = sum(p.numel() for p in t.model.parameters())
+def experiment(seeds, name, config=None, **settings):
+    """One line of the table of experiments."""
+    rows = []
+    for seed in seeds:
+        t = Trained(config, seed=seed, **settings)
+        share = statistics.mean(t.shares())
+        rows.append((t.seconds, t.above, t.looking(), share, t.idle()))
+    seconds, above, looks, share, idle = (statistics.mean(row) for row in zip(*rows))
+    worst, count = (
+        max(row[1] for row in rows),
+        sum(p.numel() for p in t.model.parameters()),
+    )
     print(
-        f"{name:<22}{count:>11,}{t.seconds:>9.0f}{t.above:>10.2f}"
-        f"{t.looking():>7}{statistics.mean(t.shares()):>7.2f}{t.idle():>6}",
+        f"{name:<22}{count:>11,}{seconds:>9.0f}{above:>10.2f}{worst:>7.2f}"
+        f"{looks:>7.1f}{share:>7.2f}{idle:>6.1f}",
         flush=True,
     )
 
@@ -503,5 +513,5 @@ if __name__ == "__main__":
     parser.add_argument("first", nargs="?", type=int, default=1000, help="first seed")
     parser.add_argument("count", nargs="?", type=int, default=20, help="how many seeds")
     flags = parser.parse_args()
-    several = flags.part in ("heads", "seeds")
+    several = flags.part in ("heads", "seeds", "experiments")
     parts[flags.part](*((flags.first, flags.count) if several else ()))
