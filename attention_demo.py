@@ -88,9 +88,8 @@ def finding(role, names):
         return f"{role.name}: the model does not know it, so no head carries it"
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
-    look, share = role.looks[role.head], role.carries[role.head]
-    carries = f"{names[role.head]} carries {share:.0%} of {role.name}"
-    return f"{carries}, and looks at the right word in {look:.0%}"
+    carries = f"{names[role.head]} carries {role.carries[role.head]:.0%} of {role.name}"
+    return f"{carries}, and looks at the right word in {role.looks[role.head]:.0%}"
 
 
 def carried_by(head, roles):
@@ -112,7 +111,7 @@ def cells(words, roles):
 
 def best_example(roles):
     """The example sentence with the most of these roles' relations, as words."""
-    sentences = [train.read(text) for text, *_ in EXAMPLES]
+    sentences = (train.read(text) for text, *_ in EXAMPLES)
     return max(sentences, key=lambda words: len(cells(words, roles)))
 
 
@@ -163,8 +162,7 @@ def step_1(album):
     print("", *(line for line in lines if "# (T" in line), "", sep="\n")
     m = toy_head()
     title = f"One head without training, matrix by matrix: {TOKENS} tokens"
-    figure = utils.head_matrices(m._asdict(), title)
-    album.add("1-one-head", figure, "the six matrices, in order.")
+    album.add("1-one-head", utils.head_matrices(m._asdict(), title), "in order.")
     raw = m.scores * math.sqrt(D_K)
     both = m.weights, raw.softmax(dim=1)
     seen = [f"{effective(weights):.0f}" for weights in both]
@@ -391,8 +389,7 @@ def machine():
 
 def write_page(model, held_out, roles, path):
     """Write the page for a model: the template, its JSON block replaced. Raises Mistake
-    where the template has none, where path can't be written, and where the formula in
-    model.py is another: the page has its own, which reckons as PyTorch does."""
+    where that can't be, and where model.py has another formula than the page."""
     q, k, v = torch.randn(3, 8, 4, generator=torch.Generator())  # (T, head_size) each
     own, _ = attention(q, k, v, causal_mask(8))
     if not own.allclose(

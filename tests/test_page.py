@@ -172,6 +172,12 @@ def test_the_truth_in_the_page_is_that_of_the_language(page):
         assert chances == pytest.approx(exact, abs=1e-9), words
 
 
+@pytest.mark.parametrize("options", [{"off": [9]}, {"from": {"0": ["<s>"]}}])
+def test_a_head_that_is_not_there_and_words_too_few_are_refused(page, options):
+    look = "try { toyGPT.look(['<s>', 'the'], arguments[0]) } catch (e) { return e.message }"
+    assert "no such head, or words of another length" in page.js(look, options)
+
+
 def test_a_sentence_is_read_at_each_key(page):
     page.type("The dog eats the")
     assert page.all("#ribbon .word")[-1].text == "the"
