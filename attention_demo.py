@@ -309,8 +309,8 @@ def page_data(model, held_out, roles):
         "vocabulary": train.VOCABULARY,
         "kinds": train.KINDS,
         "shapes": [[name, list(t.shape)] for name, t in model.state_dict().items()],
-        "trained": {"weights": packed(model), "means": means(model, held_out)},
-        "untrained": {**packed_small(blank), "means": means(blank, held_out)},
+        "trained": packed(model, held_out),
+        "untrained": packed(blank, held_out, small=True),
         "machine": machine(),
         "roles": [{**r._asdict(), "shared": r.shared, "known": r.known} for r in roles],
         "examples": [
@@ -320,25 +320,17 @@ def page_data(model, held_out, roles):
     }
 
 
-def packed(model):
-    """All weights in the order of the state dict, as base64 of little-endian float32."""
-    flat = torch.cat([t.detach().cpu().flatten() for t in model.state_dict().values()])
-    return base64.b64encode(flat.float().numpy().astype("<f4").tobytes()).decode()
-
-
-def packed_small(model):
-    """The same in a quarter of the space: 8-bit integers, and what each tensor's are
-    worth."""
+def packed(model, held_out, small=False):
+    """The weights in the order of the state dict, as base64 of little-endian float32, or
+    small: of 8-bit integers, and what each tensor's are worth; and what a head gives
+    that is switched off, [layer][head][feature]."""
     tensors = [t.detach().cpu().flatten() for t in model.state_dict().values()]
-    scales = [(t.abs().max().item() or 1.0) / 127 for t in tensors]
-    whole = torch.cat([(t / s).round() for t, s in zip(tensors, scales)])
-    text = base64.b64encode(whole.numpy().astype("i1").tobytes()).decode()
-    return {"weights": text, "scales": scales}
-
-
-def means(model, held_out):
-    """What a head gives that is switched off: [layer][head][feature]."""
-    return [mean[0, :, 0].tolist() for mean in train.mean_outputs(model, held_out)]
+    data = {"means": [m[0, :, 0].tolist() for m in train.mean_outputs(model, held_out)]}
+    if small:
+        data["scales"] = [(t.abs().max().item() or 1.0) / 127 for t in tensors]
+        tensors = [(t / scale).round() for t, scale in zip(tensors, data["scales"])]
+    flat = torch.cat(tensors).numpy().astype("i1" if small else "<f4")
+    return {"weights": base64.b64encode(flat.tobytes()).decode(), **data}
 
 
 def rounded(data):
