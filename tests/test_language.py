@@ -191,7 +191,11 @@ these two cows are friends
 those two tired foxes sleep
 the two hungry dogs eat the same bone
 the same hungry fox eats the mouse
-the thirsty cow and the thirsty horse drink the same water"""
+the thirsty cow and the thirsty horse drink the same water
+the cat chases the mouse behind the barn
+the hungry dogs eat the same bone beside the kennel
+cats eat fish near the river
+those two foxes are asleep near the tree"""
 WRONG = """the cat chase the bird
 these hungry fox eats the mouse
 the cat near the dogs chase the bird
@@ -248,7 +252,10 @@ these same cows are friends
 the cow sleeps near these barn
 the cow sleeps the barn
 the cows near the barn
-the fox drinks near the river"""
+the fox drinks near the river
+the cat watches the mouse near the hungry barn
+the cat is asleep near these barn
+the cats are friends near near the barn"""
 
 
 @pytest.mark.parametrize("text", PLAIN.splitlines())
@@ -479,17 +486,18 @@ def test_rules_that_never_end_are_refused(use, edited):
 
 
 def test_an_edited_rule_is_followed(edited):
-    assert next_words(read("the dog chases the cat")) == {END: 1}
+    words = read("the cats are friends")
+    assert next_words(words) == {END: 1}
     edited("full_stop", lambda s: [(0.5, [END], None), (0.5, ["and"], train.START)])
-    assert next_words(read("the dog chases the cat")) == {END: 0.5, "and": 0.5}
+    assert next_words(words) == {END: 0.5, "and": 0.5}
 
 
 def test_where_a_sentence_leaves_the_language():
     told = train.leaves(read("the hungry fox is friends"))
     assert told.startswith('after "the hungry fox is" comes: ')
     assert told.endswith(', …; not "friends"') and told.count(",") == 6
-    assert train.leaves(read("the dog eats the bone the")) == (
-        'after "the dog eats the bone" comes: (the end); not "the"'
+    assert train.leaves(read("the cats are friends the")) == (
+        'after "the cats are friends" comes: (the end); not "the"'
     )
     assert "a sentence begins with" in train.leaves(read("eats"))
 
