@@ -90,7 +90,7 @@ LANDMARKS = (*HOMES, "river", "road", *TOYS, *ANIMAL)
 UNCOUNTED = {*DRINKS, "grass", "hay", "clover", "honey", "moss", "rain"}
 SINGULARS, PLURALS = zip(*(animal.forms for animal in ANIMALS))
 ONE, SEVERAL, MASS = "one", "several", "uncounted"  # the number of a noun
-NOUNS = {  # of each number; sheep and deer are of two
+NOUNS = {  # of each number; sheep, deer and fish are of two
     ONE: {*SINGULARS, *FOODS, *HOMES, *TOYS, *SIGHTS} - UNCOUNTED,
     SEVERAL: {*PLURALS},
     MASS: UNCOUNTED | {"fish"},
@@ -145,7 +145,7 @@ class State(NamedTuple):
     memory: it must look back for each of these."""
 
     rule: Callable  # takes the state, and says what comes next
-    place: str = ""  # of a noun: the first; near, and, or: a second, if any; last
+    place: str = ""  # of the noun: the first; after near, and, or: a second; last
     nouns: tuple = tuple(ANIMAL)  # that may stand there
     numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object

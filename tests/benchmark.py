@@ -1,6 +1,6 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads 9800 20      # twenty seeds from 9600: every head (4 min)
+    python tests/benchmark.py heads 9800 20      # twenty seeds from 9800: every head (4 min)
     python tests/benchmark.py seeds 9800 20      # the same: floor, in the language (4 min)
     python tests/benchmark.py experiments 9800 5 # other shapes and recipes (8 min)
     python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
