@@ -261,15 +261,14 @@ class GPT(nn.Module):
 
 @contextmanager
 def looking(model):
-    """Within the `with` block the model is in eval mode and has no gradients, afterwards
-    it is as it was."""
-    modes = [(module, module.training) for module in model.modules()]
+    """Within the `with` block the model is in eval mode and has no gradients."""
+    training = model.training
+    model.eval()
     try:
         with torch.no_grad():
-            yield model.eval()
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        model.train(training)
 
 
 if __name__ == "__main__":
