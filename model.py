@@ -207,19 +207,18 @@ class GPT(nn.Module):
         is activation patching (Vig et al. 2020), with its mean it switches the head off.
         Raises ValueError where there is no such head.
         """
-        layers, heads = self.config.n_layer, self.config.n_head
-        parts = [block.attention for block in self.blocks]
-        before = [dict(part.patches) for part in parts]
+        layers, heads = range(self.config.n_layer), range(self.config.n_head)
+        before = [block.attention.patches for block in self.blocks]
         try:
             for (layer, head), tensor in patches.items():
-                if not (0 <= layer < layers and 0 <= head < heads):
-                    told = f"{layers} layers of {heads} heads, counted from 0"
-                    raise ValueError(f"there is no head {layer, head}: {told}")
-                parts[layer].patches[head] = tensor
-            yield self
+                if layer not in layers or head not in heads:
+                    raise ValueError(f"there is no head {layer, head}, counted from 0")
+                part = self.blocks[layer].attention
+                part.patches = {**part.patches, head: tensor}
+            yield
         finally:
-            for part, own in zip(parts, before):
-                part.patches = own
+            for block, own in zip(self.blocks, before):
+                block.attention.patches = own
 
     def _look(self, ids):
         """What each layer has seen in a pass without dropout: (weights, outputs)."""
