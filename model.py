@@ -21,6 +21,25 @@ from torch.nn import functional as F
 PADDING = -1  # a target that never contributes to the loss
 
 
+def causal_mask(T):
+    """Which word may look at which: (T, T), True on and below the diagonal."""
+    return torch.ones(T, T, dtype=torch.bool).tril()
+
+
+def attention(q, k, v, mask):
+    """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
+
+    q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column:
+    0 is added there, -inf elsewhere.
+    Returns the output (..., T, head_size) and the weights (..., T, T), whose rows
+    sum to 1.
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
+    scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
+    weights = scores.softmax(dim=-1)  # (..., T, T)
+    return weights @ v, weights
+
+
 class Mistake(ValueError):
     """Something the reader can mend; the message says how."""
 
@@ -66,25 +85,6 @@ class GPTConfig(Settings):
                 f"n_embd={self.n_embd}: it must be a multiple of n_head={self.n_head}, "
                 f"such as {self.n_embd + missing}"
             )
-
-
-def causal_mask(T):
-    """Which word may look at which: (T, T), True on and below the diagonal."""
-    return torch.ones(T, T, dtype=torch.bool).tril()
-
-
-def attention(q, k, v, mask):
-    """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
-
-    q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column:
-    0 is added there, -inf elsewhere.
-    Returns the output (..., T, head_size) and the weights (..., T, T), whose rows
-    sum to 1.
-    """
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
-    scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
-    weights = scores.softmax(dim=-1)  # (..., T, T)
-    return weights @ v, weights
 
 
 class CausalSelfAttention(nn.Module):
