@@ -29,10 +29,8 @@ def causal_mask(T):
 def attention(q, k, v, mask):
     """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
 
-    q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column:
-    0 is added there, -inf elsewhere.
-    Returns the output (..., T, head_size) and the weights (..., T, T), whose rows
-    sum to 1.
+    q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column.
+    Returns the output (..., T, head_size) and the weights (..., T, T): rows sum to 1.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
     scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
@@ -186,10 +184,9 @@ class GPT(nn.Module):
         return self.norm(x) @ self.token.weight.T
 
     def attention_maps(self, ids):
-        """Where each head looks: for each layer a tensor (B, n_head, T, T).
+        """Where each head looks: for each layer (B, n_head, T, T), as bertviz reads it.
 
-        Row i says how much word i looks at each word; a row sums to 1. The layout is
-        that of Hugging Face's `output_attentions`, which bertviz reads.
+        Row i says how much word i looks at each word; a row sums to 1.
         """
         return [weights for weights, _ in self._look(ids)]
 
