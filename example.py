@@ -122,20 +122,16 @@ def show_swap(model, pair):
     tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
 
-def relations(words):
-    """The relations in `words`, and those that settle a word that may come after them."""
-    longer = [(*words, word) for word in next_words(words)] or [words]
-    found = {relation for some in longer for relation in relations_of(some)}
-    return sorted(found, key=lambda relation: (relation.row, relation.name))
-
-
 def show_sentence(model, words):
     """A sentence of the reader's: for each relation in it which head carries it, and
     which looks; the next word, and where the sentence leaves the language."""
     maps = train.inspect_attention(model, words).weights.flatten(0, 1)  # (heads, T, T)
     names, share = head_names(model.config), math.nan
     heading(" ".join(words[1:]))
-    for name, row, source in relations(words):
+    # Its relations, and those that settle a word that may come next.
+    longer = [words, *((*words, word) for word in next_words(words))]
+    found = {relation for some in longer for relation in relations_of(some)}
+    for name, row, source in sorted(found, key=lambda r: (r.row, r.name)):
         pair = train.minimal_pair(tuple(words[: row + 1]), source, random.Random(0))
         if not pair:  # an edited language
             continue
