@@ -1,6 +1,6 @@
 """Swap a word, and see which head knows: word relationships in the terminal.
 
-    python example.py                # four swaps, and what every head does
+    python example.py                # four swaps, what every head does, and a prompt
     python example.py "the cat near the dog" "cat -> cats"   # your own, and a swap
     python example.py --words        # the words it knows
 
@@ -46,9 +46,8 @@ def tell(text, indent=""):
 
 def percent(chances, count=2):
     """The first words of a distribution, the likeliest: "eats 79%, drinks 2%"."""
-    told = [f"{word} {p:.0%}" for word, p in chances.items() if p > 0.005]
-    told = told[:count] or ["(outside the language)"]
-    return ", ".join(told).replace(train.END, "(end)")
+    told = [f"{word} {p:.0%}" for word, p in chances.items() if p > 0.005][:count]
+    return ", ".join(told or ["(outside the language)"]).replace(train.END, "(end)")
 
 
 def show_map(words, weights):
@@ -212,10 +211,7 @@ def show_removal(roles, names):
 def ask(model):
     """The reader's own sentences and swaps, until an empty line or Ctrl-D."""
     words = None
-    tell(
-        """Type a sentence, or its beginning; then swap a word of it, "cat → cats". An
-        empty line ends."""
-    )
+    tell('Type a sentence; then swap a word of it, "cat → cats". An empty line ends.')
     with suppress(EOFError):
         while line := input("\n> ").strip().replace("->", "→"):
             try:
@@ -231,12 +227,8 @@ def ask(model):
 
 def main():
     """`python example.py`: the examples and the table, or the reader's sentences."""
-    parser = train.Parser(
-        "Swap a word, and see which head knows. In a terminal it ends in a prompt."
-    )
-    parser.add_argument(
-        "sentence", nargs="*", help='"the cat near the dogs", then maybe "cat -> cats"'
-    )
+    parser = train.Parser("Swap a word, and see which head knows.")
+    parser.add_argument("sentence", nargs="*", help='and maybe swaps: "cat -> cats"')
     parser.add_argument("--checkpoint", default=train.CHECKPOINT, help="the model")
     parser.add_argument("--words", action="store_true", help="list the vocabulary")
     flags = parser.parse_args()
