@@ -77,9 +77,10 @@ def swap_in(words, swap):
         own, other = next_words(words[:end]), next_words(swapped[:end])
         return sum(own[w] for w in own if w not in other) if other else 0
 
+    ends = [end for end in range(source + 1, len(words) + 1) if changed(end)]
     # The row of the swapped word itself only where there is no other.
-    later = max(range(source + 2, len(words) + 1), key=changed, default=source + 1)
-    end = next((end for end in (later, source + 1) if changed(end)), len(words))
+    later = [end for end in ends if end > source + 1]
+    end = max(later or ends or [len(words)], key=changed)
     return train.Pair(tuple(words[:end]), tuple(swapped[:end]), source)
 
 
