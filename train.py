@@ -41,8 +41,7 @@ from model import GPT, PADDING, GPTConfig, Mistake, Settings, check, looking, se
 BEGIN, END = "<s>", "."
 
 
-@dataclass(frozen=True, eq=False)
-class Animal:
+class Animal(NamedTuple):
     """A noun that can be a subject, and what is peculiar to the animal."""
 
     forms: tuple  # singular, plural
