@@ -348,12 +348,12 @@ class Option(NamedTuple):
 
 
 def each(chance, words, state, role="", settled=()):
-    """A rule's line, one word at a time, or with no words those of the state that it
-    goes on from: chances, and what else an Option has. Nothing where the chance is 0."""
+    """The Options of a rule's line: one for each word (for none of them where the chance
+    is 0), or, where nothing is said, those of the state afterwards."""
     if words:
         one = chance / len(words)
-        return [(one, (word, state, role, settled)) for word in words if chance]
-    return [(chance * o.chance, o[1:]) for o in options(state).values()]
+        return [Option(one, word, state, role, settled) for word in words if chance]
+    return [o._replace(chance=chance * o.chance) for o in options(state).values()]
 
 
 @cache
@@ -364,8 +364,8 @@ def options(state):
         return {}
     told, chances = {}, defaultdict(float)
     for line in state.rule(state):
-        for chance, rest in each(*line):
-            chances[rest] += chance
+        for chance, *rest in each(*line):
+            chances[tuple(rest)] += chance
     rule = f"the rule {state.rule.__name__} in train.py"
     for (word, *rest), chance in sorted(chances.items(), key=lambda item: -item[1]):
         if word not in IDS:
