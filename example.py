@@ -146,7 +146,7 @@ def show_sentence(model, words):
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
     if math.isfinite(share):
-        print(f"  {names[head]}, which carries {name}:")
+        print(f"  {names[head]}, the main carrier of {name}:")
         show_map(words, maps[head])
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     if where := train.leaves(words):

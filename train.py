@@ -242,11 +242,11 @@ def noun(s):
             yield chance / len(nouns), (word,), after_noun(s, word), role, settled
 
 
-def after_noun(s, noun):
+def after_noun(s, word):
     """What is remembered of a noun: how many the verb is said of, and what has told it."""
     if s.back:
         return s.back
-    numbers = tuple(n for n in s.numbers if noun in NOUNS[n])
+    numbers = tuple(n for n in s.numbers if word in NOUNS[n])
     pair = ("conjunction → verb",) if numbers == (ONE,) else ()
     told = State(verb, s.place, animal=s.animal, verb=s.verb, settled=pair)
     if s.place == "and":  # the two are several
@@ -257,10 +257,10 @@ def after_noun(s, noun):
     settled = ()
     if len(s.numbers) > len(numbers) == 1:
         settled = ("subject → verb",)
-    elif s.settled and noun in NOUNS[ONE] & NOUNS[SEVERAL]:
+    elif s.settled and word in NOUNS[ONE] & NOUNS[SEVERAL]:
         settled = ("determiner → verb",)
     # Who is thirsty drinks what all drink: no need to remember who it was.
-    known = ANIMAL[noun] if s.verb in ("", "eats", "seeks") else None
+    known = ANIMAL[word] if s.verb in ("", "eats", "seeks") else None
     return s.then(link, numbers=numbers, settled=settled, animal=known)
 
 
@@ -289,17 +289,17 @@ def verb(s):
             yield one, (form,), after_verb(s, said, number), "verb", settled
 
 
-def after_verb(s, verb, number):
+def after_verb(s, said, number):
     """What is remembered: no more than what comes will ask for."""
-    if verb == "sleeps":
+    if said == "sleeps":
         return State(where)
-    if verb == "is":
+    if said == "is":
         return State(complement, s.place, numbers=(number,))
     # The adjective that told the verb tells the object too: then neither settles it.
     settled = () if s.verb else ("verb → object",)
-    nouns = OBJECTS.get(verb)
+    nouns = OBJECTS.get(said)
     if not nouns:
-        nouns = s.animal.foods if verb == "eats" else s.animal.homes
+        nouns = s.animal.foods if said == "eats" else s.animal.homes
         settled += ("subject → object",)
     return State(noun_phrase, "last", nouns, settled=settled, back=ending(s), room=1)
 
@@ -647,7 +647,7 @@ class Moment(NamedTuple):
 
     @property
     def against_floor(self):
-        """The same in words: far below the floor is only who sees the next word."""
+        """The same in words. A model far below the floor must see the next word."""
         if self.above < -0.1:
             return f"{-self.above:.2f}% BELOW the floor: causal_mask shows the future"
         return f"{max(0, self.above):.2f}% above the floor"
@@ -826,7 +826,7 @@ def patch_each_head(model, pairs, given=None):
     sides = torch.full((2, len(pairs), model.config.vocab_size), -math.inf)
     for i, pair in enumerate(pairs):
         for side, words in zip(sides, apart(pair.words, pair.swapped)):
-            side[i, [IDS[word] for word in words]] = 0  # of all others exp(-inf) counts
+            side[i, [IDS[word] for word in words]] = 0  # added to the logits that count
 
     def decided(ids):
         logits = model.logits(ids)[n, row]  # (n, vocab_size)
