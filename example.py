@@ -261,8 +261,8 @@ def main():
     show_removal(known, names)
     heading("The model speaks (* is not in the language)")
     for words in train.generate_many(model, 5, seed=0):
-        known = "" if train.in_language(words) else " *"
-        print(f"  {' '.join(words[1:])}{train.END}{known}")
+        mark = "" if train.in_language(words) else " *"
+        print(f"  {' '.join(words[1:])}{train.END}{mark}")
     if sys.stdin.isatty() and sys.stdout.isatty():
         ask(model)
 

@@ -611,7 +611,7 @@ class TrainConfig(Settings):
 
 class HeldOut:
     """The sentences that heads are judged on: of `count` fresh ones those that are not
-    in `seen`, the sentences of a training. unseen: which ones these are, where known."""
+    in `seen`, the corpus of a training. unseen: for each whether it is so, where known."""
 
     def __init__(self, seen=(), unseen=None, count=10000):
         sentences = sample(count, "held out")
@@ -771,8 +771,8 @@ def inspect_attention(model, sentence):
 
 
 def heads_of(config):
-    """The (layer, head) of model.py of each head: its place in this list is its flat
-    number everywhere else."""
+    """Each head as model.py counts it, (layer, head). Its place in this list is its flat
+    number, which counts through all layers."""
     return list(product(range(config.n_layer), range(config.n_head)))
 
 
@@ -1068,10 +1068,10 @@ def load_checkpoint(path):
     one line about what is wrong and what to do, unless the file is whole and fits."""
     try:
         with open(path, "rb") as file:
-            content = file.read()
+            whole = file.read()
     except OSError as error:
         raise Mistake(f"can't read {path}: {error.strerror}; {RETRAIN}") from None
-    data, checksum = content[:-32], content[-32:]
+    data, checksum = whole[:-32], whole[-32:]
     if hashlib.sha256(data).digest() != checksum:
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
