@@ -52,10 +52,11 @@ def percent(chances, count=2):
 
 def show_map(words, weights):
     """A head's map, (T, T): a row looks back at the words above and at itself. The more
-    weight, the fuller the cell."""
+    weight, the fuller the cell. Over a column stand its word's first two letters."""
     width = max(map(len, words))
+    print(f"    {'':>{width}} {' '.join(f'{word:<2.2}' for word in words)}")
     for word, row in zip(words, weights.tolist()):
-        cells = "".join(2 * " ░▒▓█"[round(4 * weight)] for weight in row)
+        cells = " ".join(2 * " ░▒▓█"[round(4 * weight)] for weight in row)
         print(f"    {word:>{width}} {styled(cells.rstrip(), '38;5;69')}")  # blue
 
 
@@ -126,7 +127,7 @@ def show_sentence(model, words):
     """A sentence of the reader's: for each relation in it which head carries it, and
     which looks; the next word, and where the sentence leaves the language."""
     maps = train.inspect_attention(model, words).weights.flatten(0, 1)  # (heads, T, T)
-    names, share = head_names(model.config), math.nan
+    names, main = head_names(model.config), None
     heading(" ".join(words[1:]))
     # Its relations, and those that settle a word that may come next.
     longer = [words, *((*words, word) for word in next_words(words))]
@@ -145,9 +146,12 @@ def show_sentence(model, words):
         elif (most := looks.argmax().item()) != head:
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
-    if math.isfinite(share):
-        print(f"  {names[head]}, the main carrier of {name}:")
-        show_map(words, maps[head])
+        main = main if math.isnan(share) else (head, name)
+    if main:
+        print(f"  {names[main[0]]}, the main carrier of {main[1]}:")
+        show_map(words, maps[main[0]])
+    if not found:
+        print("  Nothing here is settled by a word further back than the last one.")
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     if where := train.leaves(words):
         tell(f"Outside the language: {where}.", "  ")
@@ -236,6 +240,9 @@ def main():
     if flags.words:
         for kind, members in train.KINDS.items():
             tell(f"{kind}: {', '.join(members)}")
+        heading("Sentences of the language, by chance")
+        for sentence in train.sample(10, None):
+            tell(" ".join(sentence.words[1:]))
         return
     lines = [line.replace("->", "→") for line in flags.sentence]
     said = [line for line in lines if "→" not in line]
@@ -244,8 +251,9 @@ def main():
     pairs = [swap_in(words, line) for line in lines if "→" in line]
     model, held_out = train.load(flags.checkpoint)
     tell(
-        """Each row has read a word and is about to say the next: "the ▸ bird". It looks
-        back, never ahead. The fuller a cell, the more it looks there."""
+        """In a map a row has read a word, and is about to say the next one. It looks
+        back, at the words named above, never ahead. The fuller a cell, the more it
+        looks there."""
     )
     if words:
         show_sentence(model, words)

@@ -110,7 +110,7 @@ ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
 KINDS = {  # the vocabulary by kind; a word may be of several
     "marks": (BEGIN, END),
     "little words": ("the", "same", "and", "or"),
-    "determiners": sum(DETERMINERS, ()),
+    "determiners": ("the", *sum(DETERMINERS, ())),
     "adjectives": tuple(ADJECTIVES),
     "sizes": SIZES,
     "colours": COLOURS,
@@ -119,7 +119,8 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "homes": tuple(HOMES),
     "prepositions": PREPOSITIONS,
     "verbs": (*PLURAL_VERB, *PLURAL_VERB.values()),
-    "things to chase and watch": tuple(dict.fromkeys(TOYS + SIGHTS)),
+    "things to chase": TOYS,
+    "things to watch": SIGHTS,
     "only after is and are": ALONE + TOGETHER,
 }
 VOCABULARY = list(dict.fromkeys(sum(KINDS.values(), ())))
@@ -515,7 +516,9 @@ def read(text, block_size=None):
     if isinstance(text, str):
         words = text.lower().replace(",", " ").split()
         text = [word.strip(".!?;:\"'“”‘’…") for word in words]
-    if not isinstance(text, (list, tuple)) or {type(word) for word in text} - {str}:
+    if not isinstance(text, (list, tuple)) or any(
+        not isinstance(word, str) for word in text
+    ):
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
     words = [BEGIN, *(word for word in text if word and word != BEGIN)]
     if len(words) == 1:
@@ -610,7 +613,7 @@ class TrainConfig(Settings):
 
 
 class HeldOut:
-    """The sentences that heads are judged on: of `count` fresh ones those that are not
+    """The sentences that heads are judged on: of `count` drawn anew those that are not
     in `seen`, the corpus of a training. unseen: for each whether it is so, where known."""
 
     def __init__(self, seen=(), unseen=None, count=10000):
@@ -620,10 +623,11 @@ class HeldOut:
 
 
 def loss_and_floor(model, count=7000):
-    """The loss on `count` fresh sentences, without dropout, and the floor that no model
-    can beat there: the mean of their exact log-probabilities. Both in nats a word.
+    """The loss on `count` sentences drawn anew, without dropout, and the floor that no
+    model can beat there: the mean of their exact log-probabilities. Both in nats a word.
 
-    On a few sentences alone it may be beaten, by chance.
+    As in any draw, common ones were in training too. On a few sentences alone the floor
+    may be beaten, by chance.
     """
     sentences = sample(count, "held out")
     ids, targets = tensors([s.words for s in sentences], model.config.block_size)
@@ -637,7 +641,7 @@ class Moment(NamedTuple):
     """What training looks like at an evaluation."""
 
     step: int
-    loss: float  # on fresh sentences, in nats a word
+    loss: float  # on sentences drawn anew, in nats a word
     floor: float  # of the same sentences
 
     @property
@@ -792,16 +796,21 @@ class Pair(NamedTuple):
 def minimal_pair(words, source, rng):
     """The Pair of `words`, a tuple from <s>, with another word of its role at `source`.
 
-    What may follow is another word then. Of several such words it is one of those with
-    the fewest words that may follow both, picked by `rng`; None where there is none.
+    What may follow is another word then. Of several such words it is one with the fewest
+    words that may follow both, if possible of the same animal (cats, for cat), picked by
+    `rng`; None where there is none.
     """
     told = options(follow(words[:source])[1])
     others = sorted(w for w in told if told[w].role == told[words[source]].role)
     rng.shuffle(others)
-    swaps = [(*words[:source], other, *words[source + 1 :]) for other in others]
-    own, *after = (options(follow(s)[1]).keys() for s in (words, *swaps))
-    both = [(len(own & a), s) for s, a in zip(swaps, after) if own - a and a - own]
-    return Pair(words, min(both, key=itemgetter(0))[1], source) if both else None
+    own, found = next_words(words).keys(), []
+    for other in others:
+        swapped = (*words[:source], other, *words[source + 1 :])
+        its = next_words(swapped).keys()
+        if own - its and its - own:
+            stranger = ANIMAL.get(other) != ANIMAL.get(words[source])
+            found.append((len(own & its), stranger, swapped))
+    return Pair(words, min(found, key=itemgetter(0, 1))[2], source) if found else None
 
 
 def apart(words, swapped):
@@ -1101,7 +1110,8 @@ def load(path=CHECKPOINT):
         if model.config != default_config():
             say_aside(f"{path} is not the default model, but {model.config}")
         return model, held_out
-    say_aside(f"There is no {path} here yet: training the default model first.")
+    say_aside(f"There is no {path} here yet: training the default model first, down to")
+    say_aside("the floor, the loss that no model can beat.")
     model, held_out = train(default_config(), TrainConfig(), progress)
     try:
         save_checkpoint(path, model, held_out)
@@ -1151,7 +1161,7 @@ def polite():
     """Run a script's main part so that what a reader can meet ends in one line.
 
     A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A
-    closed pipe: quietly. One thread, so that a training can be repeated bit for bit.
+    closed pipe: quietly. One thread: with more so small a model is slower.
     """
     torch.set_num_threads(1)
     codecs.register_error("plain", plain)
@@ -1159,7 +1169,7 @@ def polite():
         if getattr(sys, name) is None:  # closed by whoever started the script
             setattr(sys, name, io.StringIO())
         if hasattr(stream := getattr(sys, name), "reconfigure"):
-            stream.reconfigure(errors="replace" if name == "stdin" else "plain")
+            stream.reconfigure(errors="plain")
     script = os.path.basename(sys.argv[0])
     try:
         try:
@@ -1218,7 +1228,7 @@ def main():
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
-Loss on fresh sentences: {moment.loss:.4f} nats a word (the mean of -log p(next word)).
+Loss on sentences drawn anew: {moment.loss:.4f} nats a word (the mean of -log p(next word)).
 On these no model can beat {moment.floor:.4f}, the floor, without seeing the next word.
 This one is {moment.against_floor}.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
