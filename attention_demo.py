@@ -3,7 +3,6 @@
     python attention_demo.py              # the lesson: explains, writes figures/
     python attention_demo.py --show       # and opens the pictures, on one page
     python attention_demo.py --explore    # only the page to play in
-    python attention_demo.py --format svg
 
 Five steps. One head on random numbers, matrix by matrix. The same computation on a real
 sentence, by hand. All heads, beside the model untrained. The heads that serve syntax and
@@ -25,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn import functional as F
 
 import train
 import utils
-from model import attention, causal_mask
+from model import causal_mask, looking
 
 # Step 1 has the dimensions of the base model of Vaswani et al. 2017. Change them!
 D_MODEL, N_HEAD, TOKENS = 512, 8, 128
@@ -44,6 +43,7 @@ EXAMPLES = (  # a sentence, and a swap of one of its words that shows something
     ("this nice sheep near the cats eats the hay", "this", "these"),
 )
 TEMPLATE = Path(__file__).parent / "assets" / "explorer.html"
+OPENING = '<script type="application/json" id="toy-gpt">'  # of the data in it
 
 # ------------------------------------------------------------------------ telling
 
@@ -73,13 +73,10 @@ class Album:
 
     def show(self):
         """All pictures below each other on one page, in the browser."""
-        page = self.folder / "pictures.html"
-        head = (
-            "<!doctype html><meta charset=utf-8><title>Attention in pictures</title>\n"
-            "<style>body { font: 18px sans-serif } object { max-width: 100% }</style>\n"
-        )
-        train.write(page, (head + "\n".join(self.shown)).encode())
-        open_page(page)
+        path = self.folder / "pictures.html"
+        page = "\n".join(["<!doctype html><meta charset=utf-8>", *self.shown])
+        train.write(path, page.encode())
+        open_page(path)
 
 
 def finding(role, names):
@@ -185,12 +182,10 @@ def step_1(album):
 def by_hand(model, words, head):
     """One trained head of the first layer, counted from 0, from its own weights."""
     x = model.token(train.as_ids(words)[0]) + model.position.weight[: len(words)]
-    size = model.config.n_embd // model.config.n_head
-    mine = slice(head * size, (head + 1) * size)  # this head's rows of each matrix
-    part = model.blocks[0].attention
-    x = model.blocks[0].norm_1(x)
-    maps = part.query, part.key, part.value
-    return one_head(*(x @ f.weight[mine].T + f.bias[mine] for f in maps))
+    block, n_head = model.blocks[0], model.config.n_head
+    maps = block.attention.query, block.attention.key, block.attention.value
+    parts = (f(block.norm_1(x)).unflatten(1, (n_head, -1)) for f in maps)
+    return one_head(*(part[:, head] for part in parts))  # of (T, n_head, head_size)
 
 
 def step_2(album, model, roles):
@@ -227,7 +222,7 @@ def step_3(album, model, roles):
         [f"{names[head]}\n{job(head, roles)}" for head in heads] + names,
         bands=[f"{w}, layer {n}" for w in ("trained", "untrained") for n in layers],
         mark=mark + [()] * len(names),
-        title=f"Training gives heads jobs: {headline(roles, words, names)}",
+        title=f"After training and before: {headline(roles, words, names)}",
     )
     album.add("3-heads", figure, "outlined is where a head's own relation stands.")
 
@@ -302,7 +297,6 @@ def step_5(album, model):
 
 def page_data(model, held_out, roles):
     """What the page carries: the model, the language, and what its heads do."""
-    blank = train.untrained(model.config)
     return {
         "config": asdict(model.config),
         "heads": train.head_names(model.config),
@@ -310,7 +304,7 @@ def page_data(model, held_out, roles):
         "kinds": train.KINDS,
         "shapes": [[name, list(t.shape)] for name, t in model.state_dict().items()],
         "trained": packed(model, held_out),
-        "untrained": packed(blank, held_out, small=True),
+        "untrained": packed(train.untrained(model.config), held_out, small=True),
         "machine": machine(),
         "roles": [{**r._asdict(), "shared": r.shared, "known": r.known} for r in roles],
         "examples": [
@@ -321,9 +315,8 @@ def page_data(model, held_out, roles):
 
 
 def packed(model, held_out, small=False):
-    """The weights in the order of the state dict, as base64 of little-endian float32, or
-    small: of 8-bit integers, and what each tensor's are worth; and what a head gives
-    that is switched off, [layer][head][feature]."""
+    """The weights in the order of the state dict, as base64 of little-endian float32 or,
+    small, of 8-bit integers and their scales; and each head's mean, [layer][head]."""
     tensors = [t.detach().cpu().flatten() for t in model.state_dict().values()]
     data = {"means": [m[0, :, 0].tolist() for m in train.mean_outputs(model, held_out)]}
     if small:
@@ -333,13 +326,14 @@ def packed(model, held_out, small=False):
     return {"weights": base64.b64encode(flat.tobytes()).decode(), **data}
 
 
-def rounded(data):
-    """Data for JSON, its numbers with nine digits; what is not a number is None."""
-    return json.loads(
+def as_json(data):
+    """Compact JSON, its numbers with nine digits; what is not a number is null."""
+    data = json.loads(
         json.dumps(data),
         parse_float=lambda digits: float(f"{float(digits):.9g}"),
         parse_constant=lambda name: None,  # nan, and the infinite ones
     )
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False)
 
 
 def machine():
@@ -379,31 +373,37 @@ def machine():
     return table
 
 
+def logits_of_the_page(model, ids):
+    """The pass that the page computes: ids (B, T) to logits (B, T, vocab_size)."""
+    x = model.token.weight[ids] + model.position.weight[: ids.size(1)]
+    for block in model.blocks:
+        part, y = block.attention, block.norm_1(x)  # (B, T, n_embd)
+        parts = (f(y) for f in (part.query, part.key, part.value))
+        q, k, v = (p.unflatten(2, (part.n_head, -1)).transpose(1, 2) for p in parts)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + part.project(y.transpose(1, 2).flatten(2))
+        x = x + block.mlp[2](F.gelu(block.mlp[0](block.norm_2(x))))
+    return model.norm(x) @ model.token.weight.T
+
+
 def write_page(model, held_out, roles, path):
     """Write the page for a model: the template, its JSON block replaced. Raises Mistake
-    where that can't be, and where model.py has another formula than the page."""
-    q, k, v = torch.randn(3, 8, 4, generator=torch.Generator())  # (T, head_size) each
-    own, _ = attention(q, k, v, causal_mask(8))
-    if not own.allclose(
-        scaled_dot_product_attention(q, k, v, is_causal=True), atol=1e-5
-    ):
-        raise train.Mistake(f"no {path}: it can't show the edited formula of model.py")
-    data = rounded(page_data(model, held_out, roles))
-    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
-    opening = '<script type="application/json" id="toy-gpt">'
-    before, _, rest = TEMPLATE.read_text(encoding="utf-8").partition(opening)
-    _, closing, after = rest.partition("</script>")
-    if not closing:
-        raise train.Mistake(f"{TEMPLATE} has no place for the model's data")
+    where that can't be, and where an edited model.py computes something else."""
+    ids, same = train.as_ids(train.sample(1, "page")[0].words[:-1]), False  # (1, T)
+    with looking(model), suppress(AttributeError, RuntimeError):
+        same = model.logits(ids).allclose(logits_of_the_page(model, ids), atol=1e-4)
+    if not same:
+        raise train.Mistake(f"{path} can't show the edited model.py: it is not written")
+    text = as_json(page_data(model, held_out, roles)).replace("</", "<\\/")
+    before, rest = TEMPLATE.read_text("utf-8").split(OPENING)
+    _, after = rest.split("</script>", 1)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    block = opening + text.replace("</", "<\\/") + closing
-    train.write(path, (before + block + after).encode())
+    train.write(path, f"{before}{OPENING}{text}</script>{after}".encode())
 
 
 def open_page(path):
     """Open a page in the browser, and say so: where there is none, the reader can."""
-    with suppress(webbrowser.Error):
-        webbrowser.open(path.resolve().as_uri())
+    webbrowser.open(path.resolve().as_uri())
     print(f"Look at {path} in your browser.")
 
 

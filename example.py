@@ -247,7 +247,7 @@ def main():
     lines = [line.replace("->", "→") for line in flags.sentence]
     said = [line for line in lines if "→" not in line]
     # A typo shows before a model is trained.
-    words = read(" ".join(said)) if lines else None
+    words = read(" ".join(said)) if said else None
     pairs = [swap_in(words, line) for line in lines if "→" in line]
     model, held_out = train.load(flags.checkpoint)
     tell(

@@ -123,6 +123,8 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "things to watch": SIGHTS,
     "only after is and are": ALONE + TOGETHER,
 }
+if any(isinstance(words, str) for animal in ANIMALS for words in animal):
+    raise Mistake('an Animal in train.py lacks a comma: one word is ("bone",)')
 VOCABULARY = list(dict.fromkeys(sum(KINDS.values(), ())))
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
@@ -376,6 +378,8 @@ def options(state):
         if word in told:
             raise Mistake(f'{rule} says "{word}" twice, with other memories')
         told[word] = Option(chance, word, *rest)
+        if unlisted := [name for name in told[word].settled if name not in RELATIONS]:
+            raise Mistake(f'{rule} settles "{unlisted[0]}", which is not in RELATIONS')
     total = sum(chances.values())
     if abs(total - 1) > 1e-9:
         raise Mistake(f"{rule} has chances that sum to {total:.3g}, not 1")
@@ -424,7 +428,7 @@ def relations_of(words):
     places, found = {}, []
     taken, _ = follow(from_begin(words))
     for row, option in enumerate(taken):  # the option says word row + 1
-        told = [Relation(n, row, places[n.split()[0]]) for n in option.settled]
+        told = [Relation(n, row, places.get(n.split()[0], row)) for n in option.settled]
         found += [relation for relation in told if relation.source < row]
         places[option.role] = row + 1
     return tuple(found)
@@ -747,7 +751,7 @@ def evaluate(model, step):
     moment = Moment(step, *loss_and_floor(model, 1000))
     if not math.isfinite(moment.loss):
         rate = TrainConfig.learning_rate
-        why = f"the learning_rate is too high ({rate} works), or model.py was edited"
+        why = f"a learning_rate ({rate} works) or weight_decay too high, or model.py edited"
         if not step:
             why = "in model.py causal_mask lets a row see nothing, or the formula is wrong"
         raise Mistake(f"at step {step} the loss is no longer a number: {why}")

@@ -228,8 +228,8 @@ def relation_matrices(looks, carries, relations, heads):
         outline(ax, apart)
     scale(figure, axes, "share of the cases, of the decision")
     where = f"{len(apart)} outlined cells" if len(apart) > 1 else "the outlined cell"
-    told = f"Looking is not yet carrying: the two disagree in {where}"
-    heading(figure, told if len(apart) else "Looking and carrying agree everywhere")
+    told = f"Looking is not yet carrying: half or more lies between them in {where}"
+    heading(figure, told if len(apart) else "Looking and carrying roughly agree")
     return figure
 
 

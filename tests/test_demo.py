@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 import attention_demo as demo
+import model as gpt
 import train
 from model import GPTConfig
 
@@ -49,10 +50,23 @@ def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     assert max(map(len, told.splitlines())) <= 80
 
 
-def test_the_page_refuses_a_formula_that_is_not_its_own(default, tmp_path, monkeypatch):
-    full = demo.causal_mask
-    monkeypatch.setattr(demo, "causal_mask", lambda T: full(T).triu(-1))
-    with pytest.raises(train.Mistake, match="edited formula"):
+def without_scale(q, k, v, mask):
+    weights = (q @ k.mT + torch.where(mask, 0.0, -torch.inf)).softmax(-1)
+    return weights @ v, weights
+
+
+EDITS = {  # of model.py
+    "mask": lambda m: m.setattr(gpt, "causal_mask", lambda T: torch.eye(T) > 0),
+    "scale": lambda m: m.setattr(gpt, "attention", without_scale),
+    "relu": lambda m: m.setattr(torch.nn.GELU, "forward", lambda self, x: x.relu()),
+    "residual": lambda m: m.setattr(gpt.Block, "forward", lambda b, x: b.attention(x)),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_the_page_is_refused_for_an_edited_model(default, tmp_path, monkeypatch, edit):
+    EDITS[edit](monkeypatch)
+    with pytest.raises(train.Mistake, match="edited model.py"):
         demo.write_page(*default, [], tmp_path / "explorer.html")
     assert not list(tmp_path.iterdir())
 

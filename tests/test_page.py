@@ -7,6 +7,7 @@ import json
 import math
 import os
 import random
+import re
 import statistics
 import time
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_a_deeper_model_too(browser, tmp_path):
     page.press("head", 23)
     assert page.text("#big h2").startswith("L3H8")
     page.press("task", 0)
-    assert "need not sum to 100%" in page.text("#swap")
+    assert "no decision to share out" in page.text("#swap")
     assert browser.get_log("browser") == []
 
 
@@ -272,6 +273,37 @@ def test_a_swap_outside_the_language_asks_the_model(page):
     page.press("swap", "1 cow")
     told = page.text("#swap")
     assert "likeliest" in told and "nan" not in told.lower()
+
+
+def test_words_that_change_what_may_follow_are_marked(page):
+    page.press("open", 2)  # cat
+    marked = {chip.text for chip in page.all("#word .tells")}
+    plain = {chip.text for chip in page.all("#word .plain")}
+    assert {"cats", "foxes"} <= marked and "fox" in plain
+    page.press("open", 1)  # the
+    assert {"this", "every"} <= {chip.text for chip in page.all("#word .chip")}
+
+
+def test_where_both_may_go_on_alike_there_is_nothing_to_carry(page):
+    page.type("the cat sleeps")
+    page.press("open", 2)
+    page.press("swap", "2 fox")
+    assert "nothing to carry" in page.text("#swap") and not page.all(".carry")
+    assert page.text(".word.now") == "sleeps"  # the row that was looked from
+
+
+def test_a_model_that_does_not_decide_has_nothing_to_share_out(page):
+    page.press("task", 0)
+    assert page.all(".carry button")
+    page.press("model", "untrained")
+    assert "no decision" in page.text("#swap") and not page.all(".carry button")
+
+
+def test_a_look_is_not_a_proof(page):
+    page.press("task", 1)
+    told = [re.findall("[−0-9.]+(?=%)", b.text) for b in page.all(".carry button")]
+    looks, carries = zip(*([float(n.replace("−", "-")) for n in t] for t in told))
+    assert any(look >= 50 and abs(share) < 10 for look, share in zip(looks, carries))
 
 
 def test_a_link_keeps_the_state(browser, page):
