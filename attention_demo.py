@@ -86,7 +86,7 @@ def finding(role, names):
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
     carries = f"{names[role.head]} carries {role.carries[role.head]:.0%} of {role.name}"
-    return f"{carries}, and looks at the right word in {role.looks[role.head]:.0%}"
+    return f"{carries}, and looks right in {role.looks[role.head]:.0%} of cases"
 
 
 def carried_by(head, roles):
@@ -222,7 +222,7 @@ def step_3(album, model, roles):
         [f"{names[head]}\n{job(head, roles)}" for head in heads] + names,
         bands=[f"{w}, layer {n}" for w in ("trained", "untrained") for n in layers],
         mark=mark + [()] * len(names),
-        title=f"After training and before: {headline(roles, words, names)}",
+        title=f"{headline(roles, words, names)}\nOutlined: where a head's relation stands",
     )
     album.add("3-heads", figure, "outlined is where a head's own relation stands.")
 

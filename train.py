@@ -1226,9 +1226,8 @@ def main():
     with draft(out) as name:  # what can't be written is told before the training
         open(name, "wb").close()
     model, held_out = train(config, settings, progress)
-    save_checkpoint(out, model, held_out)
-
     moment = Moment(settings.steps, *loss_and_floor(model))
+    save_checkpoint(out, model, held_out)
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
