@@ -365,25 +365,26 @@ def options(state):
     likeliest first. Raises Mistake, a line that names the rule, where that is wrong."""
     if state is None:
         return {}
-    told, chances = {}, defaultdict(float)
+    told, rule = {}, f"the rule {state.rule.__name__} in train.py"
     for line in state.rule(state):
-        for chance, *rest in each(*line):
-            chances[tuple(rest)] += chance
-    rule = f"the rule {state.rule.__name__} in train.py"
-    for (word, *rest), chance in sorted(chances.items(), key=lambda item: -item[1]):
+        for option in each(*line):
+            word = option.word
+            if before := told.get(word):
+                if before[1:] != option[1:]:
+                    raise Mistake(f'{rule} says "{word}" twice, with other memories')
+                option = option._replace(chance=before.chance + option.chance)
+            told[word] = option
+    for chance, word, *_, settled in told.values():
         if word not in IDS:
             raise Mistake(f'{rule} says "{word}", which is not in VOCABULARY')
         if chance <= 0:
             raise Mistake(f'{rule} says "{word}" with the chance {chance}')
-        if word in told:
-            raise Mistake(f'{rule} says "{word}" twice, with other memories')
-        told[word] = Option(chance, word, *rest)
-        if unlisted := [name for name in told[word].settled if name not in RELATIONS]:
+        if unlisted := [name for name in settled if name not in RELATIONS]:
             raise Mistake(f'{rule} settles "{unlisted[0]}", which is not in RELATIONS')
-    total = sum(chances.values())
+    total = sum(option.chance for option in told.values())
     if abs(total - 1) > 1e-9:
         raise Mistake(f"{rule} has chances that sum to {total:.3g}, not 1")
-    return told
+    return dict(sorted(told.items(), key=lambda item: -item[1].chance))
 
 
 START = State(noun_phrase)
