@@ -461,10 +461,15 @@ def twice(s):
     return [(0.5, ["the"], None), (0.5, ["the"], train.START)]
 
 
+def unlisted(s):
+    """A relation that RELATIONS does not have."""
+    return [(1, [END], None, "", ("adverb → verb",))]
+
+
 @pytest.mark.parametrize(
     "rule",
-    [lambda s: [], lambda s: [(0.9, [END], None)], twice],
-    ids=["no options", "chances", "twice"],
+    [lambda s: [], lambda s: [(0.9, [END], None)], twice, unlisted],
+    ids=["no options", "chances", "twice", "a relation of its own"],
 )
 @pytest.mark.parametrize(
     "use", [train.entropy, lambda: sample(100, 1), lambda: train.spread(100, 1)]
