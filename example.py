@@ -146,7 +146,8 @@ def show_sentence(model, words):
         elif (most := looks.argmax().item()) != head:
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
-        main = main if math.isnan(share) else (head, name)
+        if math.isfinite(share):
+            main = head, name
     if main:
         print(f"  {names[main[0]]}, the main carrier of {main[1]}:")
         show_map(words, maps[main[0]])

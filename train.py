@@ -521,9 +521,8 @@ def read(text, block_size=None):
     if isinstance(text, str):
         words = text.lower().replace(",", " ").split()
         text = [word.strip(".!?;:\"'“”‘’…") for word in words]
-    if not isinstance(text, (list, tuple)) or any(
-        not isinstance(word, str) for word in text
-    ):
+    several = isinstance(text, (list, tuple))
+    if not several or not all(isinstance(word, str) for word in text):
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
     words = [BEGIN, *(word for word in text if word and word != BEGIN)]
     if len(words) == 1:
