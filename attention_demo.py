@@ -151,9 +151,10 @@ def effective(weights):
 def step_1(album):
     heading(1, "One head, from numbers to attention")
     tell(
-        f"""A GPT reads {D_MODEL} features of each token, and splits them among {N_HEAD}
-        heads, {D_K} for each. Here is one head at work on {TOKENS} random tokens. It has
-        learned nothing yet. The whole computation is five lines, as they run here:"""
+        f"""A GPT larger than ours reads {D_MODEL} features of each token, and splits them
+        among {N_HEAD} heads, {D_K} for each. Here is one such head at work on {TOKENS}
+        random tokens. It has learned nothing yet. The whole computation is five lines,
+        as they run here:"""
     )
     lines = (inspect.getsource(toy_head) + inspect.getsource(one_head)).splitlines()
     print("", *(line for line in lines if "# (T" in line), "", sep="\n")

@@ -105,8 +105,8 @@ def show_swap(model, pair):
     if source == len(words) - 1:
         told = "This row reads the swapped word itself: no head has to look back."
     elif math.isnan(share):
-        told = """No decision to share out: each of the two needs a word of its own that
-            may follow, and the model must tell them apart."""
+        told = """No decision to share out: both may go on with the same words, or the
+            model does not tell them apart."""
     else:
         layer, place = train.heads_of(model.config)[head]
         name = head_names(model.config)[head]
@@ -241,7 +241,9 @@ def main():
     if flags.words:
         for kind, members in train.KINDS.items():
             tell(f"{kind}: {', '.join(members)}")
-        heading("Sentences of the language, by chance")
+        rules = ", ".join(f"{word} {verb}" for word, verb in train.ADJECTIVES.items())
+        tell(f"what an adjective settles: {rules}")
+        heading("Sentences, by chance: an animal does or is something")
         for sentence in train.sample(10, None):
             tell(" ".join(sentence.words[1:]))
         return

@@ -1140,8 +1140,8 @@ def say_aside(line):
 
 def progress(model, moment):
     """Tell how training goes, a line at a time."""
-    told = f"step {moment.step:>5}   loss {moment.loss:.3f}"
-    say_aside(f"{told}   {moment.against_floor}")
+    told = f"step {moment.step:>5}   loss {moment.loss:.3f}, floor {moment.floor:.3f}"
+    say_aside(f"{told}: {moment.against_floor}")
 
 
 def plain(error):
