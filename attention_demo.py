@@ -6,9 +6,7 @@
 
 Five steps. One head on random numbers, matrix by matrix. The same computation on a real
 sentence, by hand. All heads, beside the model untrained. The heads that serve syntax and
-the heads that serve meaning, apart. And how heads come to be, in a short training.
-
-Steps 2 to 4 and the page speak of the model at hand, step 5 of a training of its own.
+the heads that serve meaning, apart. And how heads come to be, in a training of its own.
 """
 
 import base64
@@ -86,7 +84,7 @@ def finding(role, names):
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
     carries = f"{names[role.head]} carries {role.carries[role.head]:.0%} of {role.name}"
-    return f"{carries}, and looks right in {role.looks[role.head]:.0%} of cases"
+    return f"{carries}, and looks at the right word in {role.looks[role.head]:.0%}"
 
 
 def carried_by(head, roles):
@@ -152,9 +150,8 @@ def step_1(album):
     heading(1, "One head, from numbers to attention")
     tell(
         f"""A GPT larger than ours reads {D_MODEL} features of each token, and splits them
-        among {N_HEAD} heads, {D_K} for each. Here is one such head at work on {TOKENS}
-        random tokens. It has learned nothing yet. The whole computation is five lines,
-        as they run here:"""
+        among {N_HEAD} heads, {D_K} for each. Here is one such head, untrained, on {TOKENS}
+        random tokens. The whole computation is five lines, as they run here:"""
     )
     lines = (inspect.getsource(toy_head) + inspect.getsource(one_head)).splitlines()
     print("", *(line for line in lines if "# (T" in line), "", sep="\n")
@@ -376,25 +373,27 @@ def machine():
 
 def logits_of_the_page(model, ids):
     """The pass that the page computes: ids (B, T) to logits (B, T, vocab_size)."""
+    linear, norm = torch.nn.Linear.forward, torch.nn.LayerNorm.forward
     x = model.token.weight[ids] + model.position.weight[: ids.size(1)]
     for block in model.blocks:
-        part, y = block.attention, block.norm_1(x)  # (B, T, n_embd)
-        parts = (f(y) for f in (part.query, part.key, part.value))
+        part, y = block.attention, norm(block.norm_1, x)  # (B, T, n_embd)
+        parts = (linear(f, y) for f in (part.query, part.key, part.value))
         q, k, v = (p.unflatten(2, (part.n_head, -1)).transpose(1, 2) for p in parts)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + part.project(y.transpose(1, 2).flatten(2))
-        x = x + block.mlp[2](F.gelu(block.mlp[0](block.norm_2(x))))
-    return model.norm(x) @ model.token.weight.T
+        x = x + linear(part.project, y.transpose(1, 2).flatten(2))
+        y = F.gelu(linear(block.mlp[0], norm(block.norm_2, x)))
+        x = x + linear(block.mlp[2], y)
+    return norm(model.norm, x) @ model.token.weight.T
 
 
 def write_page(model, held_out, roles, path):
     """Write the page for a model: the template, its JSON block replaced. Raises Mistake
     where that can't be, and where an edited model.py computes something else."""
     ids, same = train.as_ids(train.sample(1, "page")[0].words[:-1]), False  # (1, T)
-    with looking(model), suppress(AttributeError, RuntimeError):
+    with looking(model), suppress(AttributeError, LookupError, RuntimeError, TypeError):
         same = model.logits(ids).allclose(logits_of_the_page(model, ids), atol=1e-4)
     if not same:
-        raise train.Mistake(f"{path} can't show the edited model.py: it is not written")
+        raise train.Mistake(f"{path} is not written: it can't show the edited model.py")
     text = as_json(page_data(model, held_out, roles)).replace("</", "<\\/")
     before, rest = TEMPLATE.read_text("utf-8").split(OPENING)
     _, after = rest.split("</script>", 1)
@@ -430,7 +429,7 @@ def main():
         if flags.show:
             album.show()
     write_page(model, held_out, roles, page)
-    print(f"{page}: the model alive; it opens by a double click.")
+    print(f"{page}: the live model; open it with a double click.")
     if flags.explore:
         open_page(page)
 

@@ -152,7 +152,7 @@ def show_sentence(model, words):
         print(f"  {names[main[0]]}, the main carrier of {main[1]}:")
         show_map(words, maps[main[0]])
     if not found:
-        print("  Nothing here is settled by a word further back than the last one.")
+        print("  No word here is settled by one further back than the word before it.")
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     if where := train.leaves(words):
         tell(f"Outside the language: {where}.", "  ")
@@ -210,7 +210,7 @@ def show_removal(roles, names):
         tell(
             f"""Removing a head asks another question: with {name} switched off (it gives
             its mean) {lost:.0%} of the decision of {relation} is lost, of which it
-            carries {share:z.0%}. Gone is also whatever else it says."""
+            carries {share:z.0%}. Whatever else it says is gone too."""
         )
 
 
@@ -224,7 +224,7 @@ def ask(model):
                 if "→" in line:
                     show_swap(model, swap_in(words, line))
                 else:
-                    words = read(line)
+                    words = read(line, model.config.block_size)
                     show_sentence(model, words)
             except Mistake as mistake:
                 print(f"  {mistake}")
@@ -234,16 +234,20 @@ def ask(model):
 def main():
     """`python example.py`: the examples and the table, or the reader's sentences."""
     parser = train.Parser("Swap a word, and see which head knows.")
-    parser.add_argument("sentence", nargs="*", help='and maybe swaps: "cat -> cats"')
+    parser.add_argument(
+        "sentence", nargs="*", help='a sentence, and maybe swaps: "cat -> cats"'
+    )
     parser.add_argument("--checkpoint", default=train.CHECKPOINT, help="the model")
-    parser.add_argument("--words", action="store_true", help="list the vocabulary")
+    parser.add_argument(
+        "--words", action="store_true", help="list them, with ten sentences"
+    )
     flags = parser.parse_args()
     if flags.words:
         for kind, members in train.KINDS.items():
             tell(f"{kind}: {', '.join(members)}")
         rules = ", ".join(f"{word} {verb}" for word, verb in train.ADJECTIVES.items())
         tell(f"what an adjective settles: {rules}")
-        heading("Sentences, by chance: an animal does or is something")
+        heading("Ten random sentences: an animal does or is something")
         for sentence in train.sample(10, None):
             tell(" ".join(sentence.words[1:]))
         return

@@ -124,7 +124,7 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "only after is and are": ALONE + TOGETHER,
 }
 if any(isinstance(words, str) for animal in ANIMALS for words in animal):
-    raise Mistake('an Animal in train.py lacks a comma: one word is ("bone",)')
+    sys.exit('train.py: an Animal lacks a comma; one word is ("bone",)')
 VOCABULARY = list(dict.fromkeys(sum(KINDS.values(), ())))
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
@@ -617,8 +617,8 @@ class TrainConfig(Settings):
 
 
 class HeldOut:
-    """The sentences that heads are judged on: of `count` drawn anew those that are not
-    in `seen`, the corpus of a training. unseen: for each whether it is so, where known."""
+    """The sentences that heads are judged on: those of `count` newly drawn ones that are
+    not in `seen`, the corpus of a training. unseen: whether each is one, if known."""
 
     def __init__(self, seen=(), unseen=None, count=10000):
         sentences = sample(count, "held out")
@@ -1114,7 +1114,7 @@ def load(path=CHECKPOINT):
         if model.config != default_config():
             say_aside(f"{path} is not the default model, but {model.config}")
         return model, held_out
-    say_aside(f"There is no {path} here yet: training the default model first, down to")
+    say_aside(f"There is no {path} here yet: training the default model first, towards")
     say_aside("the floor, the loss that no model can beat.")
     model, held_out = train(default_config(), TrainConfig(), progress)
     try:
@@ -1165,7 +1165,7 @@ def polite():
     """Run a script's main part so that what a reader can meet ends in one line.
 
     A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A
-    closed pipe: quietly. One thread: with more so small a model is slower.
+    closed pipe: quietly. One thread, so that all that is told can be repeated bit for bit.
     """
     torch.set_num_threads(1)
     codecs.register_error("plain", plain)
@@ -1226,8 +1226,8 @@ def main():
     with draft(out) as name:  # what can't be written is told before the training
         open(name, "wb").close()
     model, held_out = train(config, settings, progress)
-    moment = Moment(settings.steps, *loss_and_floor(model))
     save_checkpoint(out, model, held_out)
+    moment = Moment(settings.steps, *loss_and_floor(model))
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}

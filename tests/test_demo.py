@@ -1,5 +1,6 @@
 """attention_demo.py: every step, for any shape of model, and without a screen."""
 
+import copy
 import math
 import os
 import subprocess
@@ -69,6 +70,14 @@ def test_the_page_is_refused_for_an_edited_model(default, tmp_path, monkeypatch,
     with pytest.raises(train.Mistake, match="edited model.py"):
         demo.write_page(*default, [], tmp_path / "explorer.html")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("part", [torch.nn.Identity(), torch.nn.RMSNorm(44)])
+def test_the_page_is_refused_for_a_model_of_other_parts(default, tmp_path, part):
+    model = copy.deepcopy(default[0])
+    model.norm = part
+    with pytest.raises(train.Mistake, match="edited model.py"):
+        demo.write_page(model, default[1], [], tmp_path / "explorer.html")
 
 
 def test_a_head_by_hand_is_the_model_s(default):

@@ -308,6 +308,38 @@ def test_a_look_is_not_a_proof(page):
     assert any(look >= 50 and abs(share) < 10 for look, share in zip(looks, carries))
 
 
+def test_a_patch_is_gone_where_there_are_no_bars(page):
+    page.press("task", 2)
+    page.press("patch", 0)
+    assert "patched" in page.text("#next")
+    page.press("row", 1)
+    assert not page.all(".carry") and "patched" not in page.text("#next")
+
+
+def test_escape_leaves_the_menu_of_a_word(page):
+    page.press("open", 2)
+    page.one("#word .chip").send_keys(Keys.ESCAPE)
+    assert not page.all("#word .chip")
+    assert page.js("return document.activeElement.dataset.with") == "2"
+
+
+def test_an_example_of_another_language_does_no_harm(browser, default, tmp_path):
+    """The first word of an example is not known any more, or what it is swapped for."""
+    path = tmp_path / "explorer.html"
+    attention_demo.write_page(*default, [], path)
+    text = path.read_text(encoding="utf-8")
+    for old, new in (
+        ('"text":"the cat near', '"text":"the lion near'),
+        ("horse", "lion"),
+    ):
+        text = text.replace(old, new).replace(f'"word":"{old}"', f'"word":"{new}"')
+    path.write_text(text, encoding="utf-8")
+    opened = Page(browser, path.as_uri())
+    for task in range(4):
+        opened.press("task", task)
+    assert browser.get_log("browser") == []
+
+
 def test_a_link_keeps_the_state(browser, page):
     page.press("task", 1)
     page.press("switch", 0)
