@@ -725,16 +725,15 @@ def train(config, settings, watch=lambda model, moment: None):
     where the loss is no longer a number.
     """
     check("vocab_size", config.vocab_size, int, len(VOCABULARY), 10**6)
-    corpus = spread(settings.steps * settings.batch_size, f"corpus {settings.seed}")
+    model, size = untrained(config, settings.seed), settings.batch_size
+    watch(model, evaluate(model, 0))  # at once: a large corpus takes a while
+    corpus = spread(settings.steps * size, f"corpus {settings.seed}")
     ids, targets = tensors(corpus, config.block_size)  # (N, T)
-    model = untrained(config, settings.seed)
     both = optimizers(model, settings)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.manual_seed(settings.seed)  # of the dropout
-        for step in range(settings.steps):
-            if step % settings.eval_every == 0:
-                watch(model, evaluate(model, step))
-            batch = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
+        for step in range(1, settings.steps + 1):
+            batch = slice((step - 1) * size, step * size)
             model.train()
             _, loss = model(ids[batch], targets[batch])
             loss.backward()
@@ -742,7 +741,8 @@ def train(config, settings, watch=lambda model, moment: None):
                 optimizer.step()
                 optimizer.zero_grad()
                 schedule.step()
-        watch(model.eval(), evaluate(model, settings.steps))
+            if step % settings.eval_every == 0 or step == settings.steps:
+                watch(model.eval(), evaluate(model, step))
     return model, HeldOut(seen=set(corpus))
 
 
