@@ -489,22 +489,24 @@ def spread(n, seed):
 
 @cache
 def to_come(state):
-    """The surprise, in nats, and the number of words from a state on, on average."""
-    surprise = length = 0.0
-    for option in options(state).values():
-        rest = to_come(option.state)
-        surprise += option.chance * (rest[0] - math.log(option.chance))
-        length += option.chance * (rest[1] + 1)
-    return surprise, length
+    """From a state on: the surprise, in nats, and the number of words, on average, and
+    the most words. Raises Mistake where sentences need not end."""
+    surprise, length, most = 0.0, 0.0, 0
+    try:
+        for option in options(state).values():
+            rest = to_come(option.state)
+            surprise += option.chance * (rest[0] - math.log(option.chance))
+            length += option.chance * (rest[1] + 1)
+            most = max(most, rest[2] + 1)
+    except RecursionError:
+        raise Mistake(ENDLESS) from None
+    return surprise, length, most
 
 
 def entropy():
     """The loss that no model can beat, in nats a word, exactly: the mean surprise of a
     sentence by its mean length. Raises Mistake where sentences need not end."""
-    try:
-        surprise, length = to_come(START)
-    except RecursionError:
-        raise Mistake(ENDLESS) from None
+    surprise, length, _ = to_come(START)
     return surprise / length
 
 
@@ -582,14 +584,10 @@ def as_ids(*sentences):
     return torch.tensor([list(map(IDS.get, column)) for column in columns]).T
 
 
-def tensors(sentences, block_size):
+def tensors(sentences):
     """Whole sentences, lists of words, as ids (N, T) and targets (N, T): each word, and
-    the one after it. After a full stop nothing is asked (target PADDING).
-
-    Raises Mistake where a sentence is longer than block_size.
-    """
+    the one after it. After a full stop nothing is asked (target PADDING)."""
     rows = as_ids(*sentences)  # (N, T + 1)
-    check("block_size", block_size, int, rows.size(1) - 1, 10**6)
     ids, targets = rows[:, :-1], rows[:, 1:]
     return ids, targets.masked_fill(ids == IDS[END], PADDING)
 
@@ -634,7 +632,7 @@ def loss_and_floor(model, count=7000):
     may be beaten, by chance.
     """
     sentences = sample(count, "held out")
-    ids, targets = tensors([s.words for s in sentences], model.config.block_size)
+    ids, targets = tensors([s.words for s in sentences])
     with looking(model):
         loss = model(ids, targets)[1].item()
     words = sum(len(s.words) - 1 for s in sentences)
@@ -725,10 +723,11 @@ def train(config, settings, watch=lambda model, moment: None):
     where the loss is no longer a number.
     """
     check("vocab_size", config.vocab_size, int, len(VOCABULARY), 10**6)
+    check("block_size", config.block_size, int, to_come(START)[2], 10**6)
     model, size = untrained(config, settings.seed), settings.batch_size
     watch(model, evaluate(model, 0))  # at once: a large corpus takes a while
     corpus = spread(settings.steps * size, f"corpus {settings.seed}")
-    ids, targets = tensors(corpus, config.block_size)  # (N, T)
+    ids, targets = tensors(corpus)  # (N, T)
     both = optimizers(model, settings)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.manual_seed(settings.seed)  # of the dropout

@@ -234,7 +234,7 @@ def common_recipe(watch, steps=6000, warm_up=100):
     torch.manual_seed(0)
     model = GPT(config).train()
     corpus = [s.words for s in train.sample(40000, "common")]
-    ids, targets = train.tensors(corpus, 12)
+    ids, targets = train.tensors(corpus)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1
     )
@@ -254,7 +254,7 @@ def training_step():
     """Seconds of thirty steps, with the same optimiser and the same batches."""
     config, batch_size = GPTConfig(), train.TrainConfig().batch_size
     corpus = [s.words for s in train.sample(30 * batch_size, "speed")]
-    ids, targets = train.tensors(corpus, config.block_size)
+    ids, targets = train.tensors(corpus)
 
     def steps(model):
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

@@ -534,7 +534,7 @@ def test_words_that_are_none_are_refused(words):
 
 def test_tensors_hold_each_word_and_the_one_after_it():
     sentences = [s.words for s in SENTENCES[:20]]
-    ids, targets = train.tensors(sentences, 12)
+    ids, targets = train.tensors(sentences)
     for words, row, after in zip(sentences, ids.tolist(), targets.tolist()):
         n = len(words) - 1
         assert [VOCABULARY[i] for i in row[:n]] == list(words[:-1])
