@@ -222,7 +222,7 @@ def step_3(album, model, roles):
         mark=mark + [()] * len(names),
         title=f"{headline(roles, words, names)}\nOutlined: where a head's relation stands",
     )
-    album.add("3-heads", figure, "outlined is where a head's own relation stands.")
+    album.add("3-heads", figure, "each head, trained above and untrained below.")
 
 
 def step_4(album, model, roles):
@@ -372,7 +372,8 @@ def machine():
 
 
 def logits_of_the_page(model, ids):
-    """The pass that the page computes: ids (B, T) to logits (B, T, vocab_size)."""
+    """The pass that the page computes, but for an eps of the model's own: ids (B, T) to
+    logits (B, T, vocab_size)."""
     linear, norm = torch.nn.Linear.forward, torch.nn.LayerNorm.forward
     x = model.token.weight[ids] + model.position.weight[: ids.size(1)]
     for block in model.blocks:

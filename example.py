@@ -37,11 +37,15 @@ def heading(text):
     print(f"\n{styled(text, '1')}")
 
 
+def columns():
+    """The width to write in: the terminal's, 79 at most."""
+    return max(30, min(79, shutil.get_terminal_size().columns))
+
+
 def tell(text, indent=""):
-    """A paragraph, as wide as the terminal, 78 columns at most."""
-    width = max(30, min(79, shutil.get_terminal_size().columns)) - 1
+    """A paragraph."""
     told = indent + " ".join(text.split())
-    print(textwrap.fill(told, width, subsequent_indent=indent))
+    print(textwrap.fill(told, columns() - 1, subsequent_indent=indent))
 
 
 def percent(chances, count=2):
@@ -170,7 +174,8 @@ def show_table(roles, names):
         often the decision is the other one then. back: how often "always so many words
         back" would be right. blank: the best head of an untrained model."""
     )
-    print(f"\n  {'relation':<19} head   looks carries flips  back blank")
+    below = "\n   " if columns() < 66 else ""  # a narrow terminal gets two lines
+    print(f"\n  {'relation':<19}{below} head   looks carries flips  back blank")
     for r in roles:
         head = "shared" if r.shared else names[r.head]
         numbers = (
@@ -178,7 +183,7 @@ def show_table(roles, names):
             f"{r.offset_looks:.2f}  {r.untrained_looks:.2f}"
         )
         told = f"{head:<6}  {numbers}" if r.known else "the model does not know it"
-        print(f"  {r.name:<19} {told}")
+        print(f"  {r.name:<19}{below} {told}")
 
 
 def show_jobs(roles, names):

@@ -256,14 +256,16 @@ class GPT(nn.Module):
 
 @contextmanager
 def looking(model):
-    """Within the `with` block the model is in eval mode and has no gradients."""
-    training = model.training
+    """Within the `with` block the model is in eval mode and has no gradients, afterwards
+    each of its modules is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(training)
+        for module, mode in modes:
+            module.training = mode
 
 
 if __name__ == "__main__":

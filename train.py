@@ -425,7 +425,8 @@ class Relation(NamedTuple):
 
 def relations_of(words):
     """The relations in `words`, from <s>: a tuple of Relation, in the order of rows. Not
-    those of a word that settles the very next one: there is no looking back."""
+    those of a word that settles the very next one, or of a role that no word has taken:
+    there is no looking back."""
     places, found = {}, []
     taken, _ = follow(from_begin(words))
     for row, option in enumerate(taken):  # the option says word row + 1
@@ -1113,8 +1114,8 @@ def load(path=CHECKPOINT):
         if model.config != default_config():
             say_aside(f"{path} is not the default model, but {model.config}")
         return model, held_out
-    say_aside(f"There is no {path} here yet: training the default model first, towards")
-    say_aside("the floor, the loss that no model can beat.")
+    say_aside(f"""There is no {path} here yet: training the default model first, towards
+the floor, the loss that no model can beat.""")
     model, held_out = train(default_config(), TrainConfig(), progress)
     try:
         save_checkpoint(path, model, held_out)

@@ -26,6 +26,7 @@ def longest(state):
 def test_a_hundred_words_and_sentences_that_fit_the_model():
     assert len(VOCABULARY) == len(set(VOCABULARY)) == 100
     assert longest(train.START) == 12  # the full stop in the place of <s>
+    assert train.to_come(train.START)[2] == 12
     assert {w for s in MANY for w in s.words} == set(VOCABULARY)
     assert {w for words in train.KINDS.values() for w in words} == set(VOCABULARY)
 

@@ -383,6 +383,17 @@ def test_the_tasks_work_and_can_be_closed(page):
     assert not page.one("#tasks").is_displayed()
 
 
+def test_the_shares_of_a_deeper_model_need_not_sum(browser, tmp_path):
+    config = GPTConfig(n_layer=2, n_head=2, n_embd=32)
+    model, _ = train.train(config, train.TrainConfig(steps=100))
+    path, held_out = tmp_path / "two.html", train.HeldOut(count=300)
+    attention_demo.write_page(model, held_out, [], path)
+    page = Page(browser, path.as_uri())
+    page.press("task", 0)
+    assert len(page.all(".carry button")) == 4
+    assert "need not sum to 100%" in page.text("#swap")
+
+
 def test_nothing_is_asked_of_a_network(browser, page):
     page.press("task", 0)
     told = [json.loads(entry["message"]) for entry in browser.get_log("performance")]

@@ -217,6 +217,13 @@ def test_the_examples_fit_into_eighty_columns(call, checkpoint):
         assert name in out
 
 
+def test_the_table_fits_into_fifty_columns_too(call, checkpoint, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    _, out, _ = call(example, "--checkpoint", str(checkpoint))
+    table = out[out.index("What the heads do") : out.index("The model speaks")]
+    assert max(map(len, table.splitlines())) <= 50
+
+
 def test_the_words_are_listed_by_kind_without_a_model(call, tmp_path):
     status, out, error = call(example, "--words")
     assert (status, error) == (0, "")
