@@ -170,9 +170,9 @@ def step_1(album):
     album.add("1-why-the-scale", figure, "what the square root is for.")
     spread = raw[causal_mask(TOKENS)].std().item()
     tell(
-        f"""Why √d_k? A score adds up {D_K} products, so scores spread over ±{spread:.0f},
-        and softmax of such numbers is almost all or nothing. Divided by √{D_K} =
-        {math.sqrt(D_K):g} every token keeps a say."""
+        f"""Why √d_k? A score adds up {D_K} products, so scores have a standard deviation
+        of {spread:.0f}, and softmax of such numbers is almost all or nothing. Divided by
+        √{D_K} = {math.sqrt(D_K):g} every token keeps a say."""
     )
 
 
@@ -197,8 +197,8 @@ def step_2(album, model, roles):
     weights = model.attention_maps(train.as_ids(words))[0][0, head]
     error = (m.weights - weights).abs().max().item()
     model_too = "and so does the model" if error < 1e-4 else "the model does not"
-    takes = f"“{words[-1]}” takes {m.weights[-1, source]:.0%} from “{words[source]}”"
-    title = f"{name} by hand: {takes}, {model_too}"
+    looks = f"“{words[-1]}” looks {m.weights[-1, source]:.0%} at “{words[source]}”"
+    title = f"{name} by hand: {looks}, {model_too}"
     figure = utils.head_matrices(m._asdict(), title, words, after)
     look = f"the same five lines; the model's own weights differ by {error:.0e}."
     album.add("2-by-hand", figure, look)
@@ -208,7 +208,7 @@ def step_2(album, model, roles):
 
 
 def step_3(album, model, roles):
-    heading(3, "All heads, after training and before")
+    heading(3, "All heads, trained and untrained")
     words, names = best_example(roles), train.head_names(model.config)
     both = model, train.untrained(model.config)
     maps = [train.inspect_attention(m, words).weights for m in both]
@@ -295,6 +295,7 @@ def step_5(album, model):
 
 def page_data(model, held_out, roles):
     """What the page carries: the model, the language, and what its heads do."""
+    shown = ("name", "head", "looks", "carries", "known")  # of a role
     return {
         "config": asdict(model.config),
         "heads": train.head_names(model.config),
@@ -304,7 +305,7 @@ def page_data(model, held_out, roles):
         "trained": packed(model, held_out),
         "untrained": packed(train.untrained(model.config), held_out, small=True),
         "machine": machine(),
-        "roles": [{**r._asdict(), "shared": r.shared, "known": r.known} for r in roles],
+        "roles": [{name: getattr(role, name) for name in shown} for role in roles],
         "examples": [
             {"text": text, "at": text.split().index(word) + 1, "word": other}
             for text, word, other in EXAMPLES
@@ -315,7 +316,7 @@ def page_data(model, held_out, roles):
 def packed(model, held_out, small=False):
     """The weights in the order of the state dict, as base64 of little-endian float32 or,
     small, of 8-bit integers and their scales; and each head's mean, [layer][head]."""
-    tensors = [t.detach().cpu().flatten() for t in model.state_dict().values()]
+    tensors = [t.flatten() for t in model.state_dict().values()]
     data = {"means": [m[0, :, 0].tolist() for m in train.mean_outputs(model, held_out)]}
     if small:
         data["scales"] = [(t.abs().max().item() or 1.0) / 127 for t in tensors]
@@ -372,8 +373,7 @@ def machine():
 
 
 def logits_of_the_page(model, ids):
-    """The pass that the page computes, but for an eps of the model's own: ids (B, T) to
-    logits (B, T, vocab_size)."""
+    """The page's pass (with the model's own eps): ids (B, T), logits (B, T, vocab_size)."""
     linear, norm = torch.nn.Linear.forward, torch.nn.LayerNorm.forward
     x = model.token.weight[ids] + model.position.weight[: ids.size(1)]
     for block in model.blocks:

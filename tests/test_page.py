@@ -185,8 +185,10 @@ def test_a_sentence_is_read_at_each_key(page):
     assert "bone" in page.text("#next") and "exact truth" in page.text("#next")
     field = page.one("#text")
     field.send_keys(" b")
+    assert page.text("#say") == ""  # a word may come of it
+    field.send_keys(" ")
     assert "“b” is not among" in page.text("#say")
-    field.send_keys("one")
+    field.send_keys(Keys.BACKSPACE, "one")
     assert page.text("#say") == ""
     assert "(end)" in page.text("#next")
 
@@ -272,7 +274,7 @@ def test_a_swap_outside_the_language_has_nothing_to_share_out(page):
     page.press("open", 1)
     page.press("swap", "1 cow")
     told = page.text("#swap")
-    assert "nothing to carry" in told and "nan" not in told.lower()
+    assert "has left the language here" in told and "nan" not in told.lower()
 
 
 def test_words_that_change_what_may_follow_are_marked(page):
@@ -288,7 +290,7 @@ def test_where_both_may_go_on_alike_there_is_nothing_to_carry(page):
     page.type("the cat sleeps")
     page.press("open", 2)
     page.press("swap", "2 fox")
-    assert "nothing to carry" in page.text("#swap") and not page.all(".carry")
+    assert "A decision needs a word" in page.text("#swap") and not page.all(".carry")
     assert page.text(".word.now") == "sleeps"  # the row that was looked from
     page.js("document.querySelector('#swap .tells').click()")  # a swap that is offered
     assert page.all(".carry button")
@@ -314,6 +316,66 @@ def test_a_patch_is_gone_where_there_are_no_bars(page):
     assert "patched" in page.text("#next")
     page.press("row", 1)
     assert not page.all(".carry") and "patched" not in page.text("#next")
+
+
+def test_a_head_that_is_off_is_not_patched(page):
+    page.press("task", 0)
+    page.press("patch", 0)
+    assert "L1H1 patched" in page.text("#next")
+    page.press("switch", 0)
+    assert "L1H1 off" in page.text("#next")
+    page.press("patch", 0)
+    assert "L1H1 patched" not in page.text("#next") + page.text("#swap")
+
+
+def test_without_the_head_that_carries_the_model_does_not_decide(page):
+    page.press("task", 0)
+    shares = page.js(
+        "return [...document.querySelectorAll('.carry b')].map(e => e.offsetWidth)"
+    )
+    page.press("switch", shares.index(max(shares)))  # the longest bar
+    told = page.text("#swap")
+    assert (
+        "So switched, this model does not decide" in told and "Swaps with" not in told
+    )
+
+
+def test_an_example_keeps_the_heads_that_are_off(page):
+    page.press("switch", 2)
+    page.press("example", 1)
+    assert "L1H3 off" in page.text("#next")
+    page.press("task", 0)  # a lesson begins with all heads
+    assert "off" not in page.text("#next")
+
+
+def test_two_unknown_words_get_neighbours_too(page):
+    page.type("the wolf hunts the rabbit")
+    assert "Here could stand" in page.text("#say") and page.all("#say .chip")
+    assert not page.all('#next [data-do="append"]')  # the rest would be lost
+    page.press("replace", "2 cat")
+    assert "“hunts” is not among" in page.text("#say")
+
+
+def test_the_keyboard_goes_where_the_reader_is(page):
+    focused = lambda: page.browser.switch_to.active_element.get_attribute("data-do")
+    page.js("document.querySelector('[data-do=task]').focus()")
+    page.browser.switch_to.active_element.send_keys(Keys.ENTER)
+    page.browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert focused() == "patch"  # the first bar
+    page.press("open", 1)
+    page.js("document.querySelector('#word [data-do=open]').focus()")
+    page.browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert focused() == "open"
+    assert page.js("return document.activeElement.dataset.with") == "1"
+    page.press("swap", "")
+    assert page.js("return document.activeElement.dataset.with") == "2"  # the swapped
+
+
+def test_what_changes_is_announced_in_a_sentence(page):
+    told = page.text("#status")
+    assert "the model says" in told and "looks most at" in told
+    page.press("switch", 0)
+    assert page.text("#status").startswith("L1H1 off")
 
 
 def test_escape_leaves_the_menu_of_a_word(page):
