@@ -107,10 +107,12 @@ def show_swap(model, pair):
     said[f"it reads {new}"] = expect(model, swapped)
     head, share = carrier(model, pair)
     if source == len(words) - 1:
-        told = "This row reads the swapped word itself: no head has to look back."
+        told = (
+            "This row reads the swapped word itself: no head has to look back for it."
+        )
     elif math.isnan(share):
-        told = """No decision to share out: both may go on with the same words, or the
-            model does not tell them apart."""
+        told = """No decision to share out: it takes a word that only the one may go on
+            with, another that only the other may, and a model that decides for each."""
     else:
         layer, place = train.heads_of(model.config)[head]
         name = head_names(model.config)[head]
@@ -123,7 +125,7 @@ def show_swap(model, pair):
     for reader, chances in said.items():
         print(f"  {reader:<{max(map(len, said))}}  says {percent(chances)}")
     tell(told, "  ")
-    truth, after = percent(next_words(words)), percent(next_words(swapped))
+    truth, after = (percent(next_words(told), 3) for told in (words, swapped))
     tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
 
@@ -146,7 +148,7 @@ def show_sentence(model, words):
         print(f"  {decides:<18} {name}")
         told = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
         if math.isnan(share):
-            told = "the model does not tell them apart"
+            told = "the model does not decide for each"
         elif (most := looks.argmax().item()) != head:
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
@@ -169,10 +171,11 @@ def show_table(roles, names):
     least = min(r.count for r in roles)
     heading(f"What the heads do: {least} or more swaps a relation")
     tell(
-        """looks: how often the head's largest weight is on the right word. carries: how
-        much of the decision moves when this head alone hears of the swap. flips: how
-        often the decision is the other one then. back: how often "always so many words
-        back" would be right. blank: the best head of an untrained model."""
+        """looks: how often the head's largest weight is on the right word; an adjective
+        settles what its noun does. carries: how much of the decision moves when this
+        head alone hears of the swap. flips: how often the decision is the other one
+        then. back: how often "always so many words back" would be right. blank: the best
+        head of an untrained model."""
     )
     below = "\n   " if columns() < 66 else ""  # a narrow terminal gets two lines
     print(f"\n  {'relation':<19}{below} head   looks carries flips  back blank")
@@ -213,9 +216,9 @@ def show_removal(roles, names):
     if misled:
         lost, share, relation, name = max(misled)
         tell(
-            f"""Removing a head asks another question: with {name} switched off (it gives
-            its mean) {lost:.0%} of the decision of {relation} is lost, of which it
-            carries {share:z.0%}. Whatever else it says is gone too."""
+            f"""Removing a head asks another question. The largest case: with {name}
+            switched off (it gives its mean) {lost:.0%} of the decision of {relation} is
+            lost, of which it carries {share:z.0%}. Whatever else it says is gone too."""
         )
 
 
@@ -277,6 +280,8 @@ def main():
     roles, names = train.measure(model, held_out), head_names(model.config)
     known = [role for role in roles if role.known]
     show_table(roles, names)
+    if model.config.n_layer > 1:
+        tell("Later layers hear of a swap through earlier ones: their shares overlap.")
     show_jobs(known, names)
     show_removal(known, names)
     heading("The model speaks (* is not in the language)")

@@ -7,7 +7,7 @@ References: Vaswani et al. 2017, "Attention Is All You Need"; Radford et al. 201
 "Language Models are Unsupervised Multitask Learners" (GPT-2: layer normalisation
 before each sublayer, learned positions, GELU, the embedding table used for the logits
 too); Vig et al. 2020, "Investigating Gender Bias in Language Models Using Causal
-Mediation Analysis" (patching single heads).
+Mediation Analysis" (patching: there attention weights, here what a head gives).
 """
 
 import math
@@ -201,7 +201,7 @@ class GPT(nn.Module):
 
         patches: {(layer, head): tensor}, counted from 0; a tensor is anything that
         broadcasts to (B, T, head_size). With a head's output on another sentence this
-        is activation patching (Vig et al. 2020), with its mean it switches the head off.
+        is activation patching (Wang et al. 2022), with its mean it switches the head off.
         Raises ValueError where there is no such head.
         """
         layers, heads = range(self.config.n_layer), range(self.config.n_head)

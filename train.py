@@ -626,12 +626,9 @@ class HeldOut:
 
 
 def loss_and_floor(model, count=7000):
-    """The loss on `count` sentences drawn anew, without dropout, and the floor that no
-    model can beat there: the mean of their exact log-probabilities. Both in nats a word.
-
-    As in any draw, common ones were in training too. On a few sentences alone the floor
-    may be beaten, by chance.
-    """
+    """The loss on `count` sentences drawn anew, without dropout, and the floor: what the
+    language's own chances give there, which no model beats but by luck. Both in nats a
+    word. As in any draw, common sentences were in training too."""
     sentences = sample(count, "held out")
     ids, targets = tensors([s.words for s in sentences])
     with looking(model):
@@ -826,12 +823,12 @@ def apart(words, swapped):
 def patch_each_head(model, pairs, given=None):
     """Activation patching on minimal pairs, for all pairs at once.
 
-    Each head in turn gives its output on the swapped sentence, all others stay (Vig et
-    al. 2020; Zhang & Nanda 2023: symmetric pairs, log-odds). The decision is the log of
-    how likely what may follow only the sentence is, less the same of what may follow
-    only the swapped one. Returns it, in nats, on the sentence (n,), on the swapped one
-    (n,), and with each head patched (heads, n). With `given`, the heads give that: the
-    means of `mean_outputs` switch each of them off.
+    Each head in turn gives its output on the swapped sentence, all others stay (Wang et
+    al. 2022; Zhang & Nanda 2023: symmetric pairs, logit difference). The decision is the
+    log of how likely what may follow only the sentence is, less the same of what may
+    follow only the swapped one. Returns it, in nats, on the sentence (n,), on the swapped
+    one (n,), and with each head patched (heads, n). With `given`, the heads give that:
+    the means of `mean_outputs` switch each of them off.
     """
     n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
     ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
@@ -1232,8 +1229,8 @@ def main():
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
 Loss on sentences drawn anew: {moment.loss:.4f} nats a word (the mean of -log p(next word)).
-On these no model can beat {moment.floor:.4f}, the floor, without seeing the next word.
-This one is {moment.against_floor}.
+The floor is {moment.floor:.4f}, what the language's own chances give on these: without seeing
+the next word no model beats it but by luck. This one is {moment.against_floor}.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
 Now look inside: python example.py{"" if out == CHECKPOINT else f" --checkpoint {out}"}""")
 
