@@ -83,7 +83,7 @@ def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
 def head_grid(weights, words, titles=None, *, bands=None, mark=None, title=None):
     """Draw every head of every layer on one colour scale and return the figure.
 
-    weights: (n_row, n_head, T, T), a row of panels a layer, or a model
+    weights: (n_row, n_head, T, T); a row of panels is a layer, or all heads of a model
     titles:  one for each panel, row by row; L1H1, L1H2, … by default
     bands:   a name for each row of panels
     mark:    for each panel, row by row, the (row, column) cells to outline

@@ -148,6 +148,7 @@ def test_a_deeper_model_too(browser, tmp_path):
         for block in model.blocks:
             block.attention.query.weight *= 20
             block.attention.key.weight *= 20
+    model.norm = torch.nn.LayerNorm(32, elementwise_affine=False)  # an edited model.py
     path = tmp_path / "deep.html"
     held_out = train.HeldOut(count=60)
     roles = train.measure(model, held_out)
