@@ -93,7 +93,7 @@ def carrier(model, pair):
     """The head that carries most of a pair's decision, flat from 0, and its share; nan
     where the model does not tell the two sentences apart."""
     clean, other, patched = train.patch_each_head(model, [pair])
-    shares = train.share_of(clean - other, clean - patched)
+    shares = train.shares_of(clean, other, patched)
     head = max(range(len(shares)), key=shares.__getitem__)
     return head, shares[head] if clean > 0 > other else math.nan
 

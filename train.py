@@ -923,36 +923,32 @@ def measure(model, held_out):
     return [role_of(name, found, model, blank, means) for name, found in pairs.items()]
 
 
-def share_of(way, moved):
-    """How far each head moves the decision, (heads, n), as a share of the whole way,
-    (n,): a ratio of means; nan where there is no way."""
-    if abs(way.mean()) < 1e-4:
-        return [math.nan] * len(moved)
-    return (moved.mean(-1) / way.mean()).tolist()
+def shares_of(clean, other, patched):
+    """How far each head moves the decision, as a share of the whole way: a ratio of the
+    means of what `patch_each_head` returns; nan where there is no way."""
+    way, moved = (clean - other).mean(), (clean - patched).mean(-1)  # (heads,)
+    return [math.nan] * len(moved) if abs(way) < 1e-4 else (moved / way).tolist()
 
 
 def role_of(name, pairs, model, blank, means):
-    """One relation's Role: what is chosen is chosen on every other pair, and scored on
-    the rest. blank: the untrained model. means: of `mean_outputs`."""
-    first, rest = slice(0, None, 2), slice(1, None, 2)
-    clean, other, swapped = patch_each_head(model, pairs)
-    *_, removed = patch_each_head(model, pairs[rest], means)
-    way, moved = clean - other, clean - swapped
-    shares = share_of(way[first], moved[:, first])
-    looks, blanks = looks_of(model, pairs), looks_of(blank, pairs)  # (heads, n)
-    offsets = [len(pair.words) - 1 - pair.source for pair in pairs]
-    flips = (clean > 0) & (swapped < 0)
+    """One relation's Role. blank: the untrained model. means: of `mean_outputs`."""
+    chosen, scored = pairs[::2], pairs[1::2]
+    shares = shares_of(*patch_each_head(model, chosen))
+    clean, other, patched = patch_each_head(model, scored)
+    *_, removed = patch_each_head(model, scored, means)
+    back = mode(len(words) - source for words, _, source in chosen)
+    best = looks_of(blank, chosen).mean(1).argmax()
     return Role(
         name=name,
-        count=len(pairs[rest]),
+        count=len(scored),
         head=shares.index(max(shares)),
-        looks=looks[:, rest].mean(1).tolist(),
-        carries=share_of(way[rest], moved[:, rest]),
-        flips=flips[:, rest].float().mean(1).tolist(),
-        removal=share_of(clean[rest], clean[rest] - removed),
-        right=((clean > 0) & (other < 0))[rest].float().mean().item(),
-        offset_looks=fmean(o == mode(offsets[first]) for o in offsets[rest]),
-        untrained_looks=blanks[blanks[:, first].mean(1).argmax(), rest].mean().item(),
+        looks=looks_of(model, scored).mean(1).tolist(),
+        carries=shares_of(clean, other, patched),
+        flips=((clean > 0) & (patched < 0)).float().mean(1).tolist(),
+        removal=shares_of(clean, 0, removed),
+        right=((clean > 0) & (other < 0)).float().mean().item(),
+        offset_looks=fmean(len(words) - source == back for words, _, source in scored),
+        untrained_looks=looks_of(blank, scored)[best].mean().item(),
     )
 
 

@@ -254,7 +254,7 @@ def test_a_swap_says_which_head_carries_what_python_says(page, default):
     words = train.read("the cat near the dogs")
     pair = train.Pair(tuple(words), ("<s>", "the", "cats", *words[3:]), 2)
     clean, other, patched = train.patch_each_head(model, [pair])
-    shares = train.share_of(clean - other, clean - patched)
+    shares = train.shares_of(clean, other, patched)
     bars = [bar.text for bar in page.all(".carry button span:last-child")]
     for bar, share in zip(bars, shares, strict=True):
         told = float(bar.rstrip("%").replace("−", "-"))
