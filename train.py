@@ -1027,30 +1027,23 @@ def language():
     return hashlib.sha256(repr((VOCABULARY, told)).encode()).hexdigest()
 
 
-@contextmanager
-def draft(path):
-    """A name for a file until it is renamed to `path`: the old one is whole until then.
-    What is not renamed is deleted. Raises Mistake where `path` can't be written."""
-    name = f"{path}.{os.getpid()}.tmp"
+def write(path, data=None):
+    """Write bytes, all of them or none; without data only try. Raises Mistake."""
+    draft = f"{path}.{os.getpid()}.tmp"
     try:
         if not path or (os.path.exists(path) and not os.path.isfile(path)):
             raise OSError(0, "it is a folder or a device")
-        yield name
+        with open(draft, "wb") as file:
+            file.write(data or b"")
+            file.flush()
+            os.fsync(file.fileno())
+        if data is not None:
+            os.replace(draft, path)  # the old file is whole until then
     except OSError as error:
         raise Mistake(f'can\'t write "{path}": {error.strerror}') from None
     finally:
         with suppress(OSError):  # it has its new name already
-            os.unlink(name)
-
-
-def write(path, data):
-    """Write bytes, all of them or none. Raises Mistake."""
-    with draft(path) as name:
-        with open(name, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
+            os.unlink(draft)
 
 
 def save_checkpoint(path, model, held_out):
@@ -1216,8 +1209,7 @@ def main():
     config = GPTConfig(**{f.name: flags.pop(f.name) for f in fields(GPTConfig)})
     out = flags.pop("out", own_name(config))
     settings = TrainConfig(**flags)
-    with draft(out) as name:  # what can't be written is told before the training
-        open(name, "wb").close()
+    write(out)  # what can't be written is told before the training
     model, held_out = train(config, settings, progress)
     save_checkpoint(out, model, held_out)
     moment = Moment(settings.steps, *loss_and_floor(model))
