@@ -725,14 +725,12 @@ def train(config, settings, watch=lambda model, moment: None):
     model, size = untrained(config, settings.seed), settings.batch_size
     watch(model, evaluate(model, 0))  # at once: a large corpus takes a while
     corpus = spread(settings.steps * size, f"corpus {settings.seed}")
-    ids, targets = tensors(corpus)  # (N, T)
+    batches = zip(*(part.split(size) for part in tensors(corpus)))  # ids, targets
     both = optimizers(model, settings)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.manual_seed(settings.seed)  # of the dropout
-        for step in range(1, settings.steps + 1):
-            batch = slice((step - 1) * size, step * size)
-            model.train()
-            _, loss = model(ids[batch], targets[batch])
+        for step, batch in enumerate(batches, 1):
+            _, loss = model.train()(*batch)
             loss.backward()
             for optimizer, schedule in both:
                 optimizer.step()
