@@ -250,12 +250,11 @@ def after_noun(s, word):
     if s.back:
         return s.back
     numbers = tuple(n for n in s.numbers if word in NOUNS[n])
-    pair = ("conjunction → verb",) if numbers == (ONE,) else ()
-    told = State(verb, s.place, animal=s.animal, verb=s.verb, settled=pair)
-    if s.place == "and":  # the two are several
-        return told._replace(numbers=(SEVERAL,))
-    if s.place == "or":  # the nearer is asked
-        return told._replace(numbers=numbers)
+    told = State(verb, s.place, animal=s.animal, verb=s.verb)
+    if s.place:  # with "and" the two are several, with "or" the nearer is asked
+        settled = ("conjunction → verb",) if numbers == (ONE,) else ()
+        both = (SEVERAL,) if s.place == "and" else numbers
+        return told._replace(numbers=both, settled=settled)
     # The first: the word tells its number, or with sheep the determiner.
     settled = ()
     if len(s.numbers) > len(numbers) == 1:
