@@ -349,15 +349,6 @@ class Option(NamedTuple):
     settled: tuple = ()  # the relations that settle it
 
 
-def each(chance, words, state, role="", settled=()):
-    """The Options of a rule's line: one for each word (for none of them where the chance
-    is 0), or, where nothing is said, those of the state afterwards."""
-    if words:
-        one = chance / len(words)
-        return [Option(one, word, state, role, settled) for word in words if chance]
-    return [o._replace(chance=chance * o.chance) for o in options(state).values()]
-
-
 @cache
 def options(state):
     """What may be said in a state (at the end, None, nothing): a dict from word to Option,
@@ -365,14 +356,16 @@ def options(state):
     if state is None:
         return {}
     told, rule = {}, f"the rule {state.rule.__name__} in train.py"
-    for line in state.rule(state):
-        for option in each(*line):
-            word = option.word
-            if before := told.get(word):
-                if before[1:] != option[1:]:
-                    raise Mistake(f'{rule} says "{word}" twice, with other memories')
-                option = option._replace(chance=before.chance + option.chance)
-            told[word] = option
+    for chance, words, after, *use in state.rule(state):
+        said = [Option(chance / len(words), word, after, *use) for word in words]
+        if not words:  # what comes is what the state afterwards says
+            later = options(after).values()
+            said = [option._replace(chance=chance * option.chance) for option in later]
+        for option in said if chance else ():
+            before = told.get(option.word, option._replace(chance=0))
+            if before[1:] != option[1:]:
+                raise Mistake(f'{rule} says "{option.word}" twice, with other memories')
+            told[option.word] = option._replace(chance=before.chance + option.chance)
     for chance, word, *_, settled in told.values():
         if word not in IDS:
             raise Mistake(f'{rule} says "{word}", which is not in VOCABULARY')
