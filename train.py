@@ -28,7 +28,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from itertools import compress, count, product, zip_longest
-from operator import itemgetter
 from statistics import fmean, mode
 from typing import NamedTuple
 
@@ -794,14 +793,14 @@ def minimal_pair(words, source, rng):
     told = options(follow(words[:source])[1])
     others = sorted(w for w in told if told[w].role == told[words[source]].role)
     rng.shuffle(others)
-    own, found = next_words(words).keys(), []
+    own, found = next_words(words).keys(), {}
     for other in others:
         swapped = (*words[:source], other, *words[source + 1 :])
         its = next_words(swapped).keys()
         if own - its and its - own:
             stranger = ANIMAL.get(other) != ANIMAL.get(words[source])
-            found.append((len(own & its), stranger, swapped))
-    return Pair(words, min(found, key=itemgetter(0, 1))[2], source) if found else None
+            found[swapped] = len(own & its), stranger
+    return Pair(words, min(found, key=found.get), source) if found else None
 
 
 def apart(words, swapped):
