@@ -819,13 +819,13 @@ def patch_each_head(model, pairs, given=None):
     one (n,), and with each head patched (heads, n). With `given`, the heads give that:
     the means of `mean_outputs` switch each of them off.
     """
-    n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
-    ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
-    others = as_ids(*(pair.swapped for pair in pairs))  # (n, T)
-    sides = torch.full((2, len(pairs), model.config.vocab_size), -math.inf)
-    for i, pair in enumerate(pairs):
-        for side, words in zip(sides, apart(pair.words, pair.swapped)):
-            side[i, [IDS[word] for word in words]] = 0  # added to the logits that count
+    words, swapped, _ = zip(*pairs)
+    ids, others = as_ids(*words), as_ids(*swapped)  # (n, T)
+    n, row = torch.arange(len(ids)), torch.tensor([len(w) - 1 for w in words])
+    sides = torch.full((2, len(ids), model.config.vocab_size), -math.inf)
+    for i, both in enumerate(zip(words, swapped)):
+        for side, may_follow in zip(sides, apart(*both)):
+            side[i, [IDS[word] for word in may_follow]] = 0  # added to the logits
 
     def decided(ids):
         logits = model.logits(ids)[n, row]  # (n, vocab_size)
@@ -893,11 +893,10 @@ def pairs_of(held_out, most=300):
 def looks_of(model, pairs):
     """Whether each head's largest weight, in the row that decides, lies on the source:
     (heads, n), 1 or 0."""
-    ids = as_ids(*(pair.words for pair in pairs))  # (n, T)
-    maps = torch.cat(model.attention_maps(ids), dim=1)  # (n, heads, T, T)
-    n, row = torch.arange(len(pairs)), torch.tensor([len(p.words) - 1 for p in pairs])
-    source = torch.tensor([pair.source for pair in pairs])
-    return (maps[n, :, row].argmax(-1) == source[:, None]).T.float()
+    words, _, source = zip(*pairs)
+    maps = torch.cat(model.attention_maps(as_ids(*words)), dim=1)  # (n, heads, T, T)
+    n, row = torch.arange(len(pairs)), torch.tensor([len(w) - 1 for w in words])
+    return (maps[n, :, row].argmax(-1) == torch.tensor(source)[:, None]).T.float()
 
 
 def measure(model, held_out):
