@@ -1064,14 +1064,13 @@ def load_checkpoint(path):
     content = torch.load(io.BytesIO(data), weights_only=True)
     if content["language"] != language():
         raise Mistake(f"{path} was trained with another language; {RETRAIN}")
-    try:
+    same = False
+    with suppress(KeyError, TypeError, ValueError, RuntimeError):
         # Debug mode belongs to the training that asked for it.
         model = untrained(GPTConfig(**{**content["config"], "debug": False}))
         model.load_state_dict(content["state"])
         loss, _ = loss_and_floor(model, 50)
         same = math.isclose(loss, content["loss"], rel_tol=1e-4)
-    except (KeyError, TypeError, ValueError, RuntimeError):
-        same = False
     if not same:
         raise Mistake(f"{path} was trained with another model.py; {RETRAIN}")
     return model, HeldOut(unseen=content["unseen"])
