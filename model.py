@@ -205,13 +205,12 @@ class GPT(nn.Module):
         Raises ValueError where there is no such head.
         """
         layers, heads = range(self.config.n_layer), range(self.config.n_head)
-        before = [block.attention.patches for block in self.blocks]
+        before = [dict(block.attention.patches) for block in self.blocks]
         try:
             for (layer, head), tensor in patches.items():
                 if layer not in layers or head not in heads:
                     raise ValueError(f"there is no head {layer, head}, counted from 0")
-                part = self.blocks[layer].attention
-                part.patches = {**part.patches, head: tensor}
+                self.blocks[layer].attention.patches[head] = tensor
             yield
         finally:
             for block, own in zip(self.blocks, before):
