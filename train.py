@@ -760,8 +760,7 @@ def inspect_attention(model, sentence):
     Raises Mistake where a word is unknown, or the sentence too long for the model.
     """
     words = read(sentence, model.config.block_size)
-    maps = model.attention_maps(as_ids(words))
-    return Inspection(words, torch.stack([layer[0] for layer in maps]))
+    return Inspection(words, torch.cat(model.attention_maps(as_ids(words))))
 
 
 def heads_of(config):
