@@ -1185,12 +1185,8 @@ def main():
         kind = {"action": "store_true"} if f.type is bool else {"type": f.type}
         parser.add_argument(f"--{f.name}", help=f.metadata["help"], **kind)
     parser.set_defaults(**asdict(default_config()), **asdict(TrainConfig()))
-    parser.add_argument(
-        "--out",
-        default=argparse.SUPPRESS,
-        help=f"where the model is written: {CHECKPOINT} for the default shape, for "
-        "another a name such as n_head-2.pt",
-    )
+    told = f"the file: {CHECKPOINT}, for another shape a name such as n_head-2.pt"
+    parser.add_argument("--out", default=argparse.SUPPRESS, help=told)
     flags = vars(parser.parse_args())
     config = GPTConfig(**{f.name: flags.pop(f.name) for f in fields(GPTConfig)})
     out = flags.pop("out", own_name(config))
