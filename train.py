@@ -598,9 +598,7 @@ class TrainConfig(Settings):
 
     steps: int = setting(440, "training steps")
     batch_size: int = setting(144, "sentences in a step")
-    learning_rate: float = setting(
-        0.075, "its peak; queries and keys learn at twice this", 1e-6, 100
-    )
+    learning_rate: float = setting(0.075, "peak; twice for queries and keys", 1e-6, 100)
     weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
     eval_every: int = setting(150, "steps between two looks at the loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
