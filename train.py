@@ -714,12 +714,13 @@ def train(config, settings, watch=lambda model, moment: None):
     model, size = untrained(config, settings.seed), settings.batch_size
     watch(model, evaluate(model, 0))  # at once: a large corpus takes a while
     corpus = spread(settings.steps * size, f"corpus {settings.seed}")
-    batches = zip(*(part.split(size) for part in tensors(corpus)))  # ids, targets
+    batches = zip(*(part.split(size) for part in tensors(corpus)))  # of (batch_size, T)
     both = optimizers(model, settings)
     with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.manual_seed(settings.seed)  # of the dropout
-        for step, batch in enumerate(batches, 1):
-            _, loss = model.train()(*batch)
+        for step, (ids, targets) in enumerate(batches, 1):
+            model.train()
+            _, loss = model(ids, targets)
             loss.backward()
             for optimizer, schedule in both:
                 optimizer.step()
