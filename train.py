@@ -40,10 +40,15 @@ from model import GPT, PADDING, GPTConfig, Mistake, Settings, check, looking, se
 BEGIN, END = "<s>", "."
 
 
+def listed(text):
+    """The words of a text: no quotes and commas to forget."""
+    return tuple(text.lower().split())
+
+
 class Animal(NamedTuple):
     """A noun that can be a subject, and what is peculiar to the animal."""
 
-    forms: tuple  # singular, plural
+    forms: tuple  # singular and, where it is another, plural
     foods: tuple
     homes: tuple
     habits: tuple  # what it does most when no adjective says otherwise
@@ -55,19 +60,19 @@ PLURAL_VERB = {
     "eats": "eat", "drinks": "drink", "sleeps": "sleep", "seeks": "seek",
     "chases": "chase", "watches": "watch", "is": "are",
 }
-ANIMALS = (
-    Animal(("cat", "cats"), ("fish", "mouse"), ("basket",), ("chases", "drinks", "eats")),
-    Animal(("fox", "foxes"), ("mouse",), ("den", "forest"), ("eats", "chases", "watches")),
-    Animal(("rabbit", "rabbits"), ("carrot", "clover"), ("burrow",), ("eats", "seeks", "sleeps")),
-    Animal(("monkey", "monkeys"), ("banana",), ("tree",), ("watches", "chases", "sleeps")),
-    Animal(("dog", "dogs"), ("bone",), ("kennel",), ("chases", "eats", "seeks")),
-    Animal(("horse", "horses"), ("grass", "hay"), ("stable",), ("drinks", "eats", "seeks")),
-    Animal(("cow", "cows"), ("clover", "grass", "hay"), ("barn", "meadow"), ("eats", "sleeps", "drinks")),
-    Animal(("bear", "bears"), ("honey", "fish"), ("cave", "forest"), ("sleeps", "eats", "seeks")),
+ANIMALS = tuple(Animal(*map(listed, line)) for line in (
+    ("cat cats", "fish mouse", "basket", "chases drinks eats"),
+    ("fox foxes", "mouse", "den forest", "eats chases watches"),
+    ("rabbit rabbits", "carrot clover", "burrow", "eats seeks sleeps"),
+    ("monkey monkeys", "banana", "tree", "watches chases sleeps"),
+    ("dog dogs", "bone", "kennel", "chases eats seeks"),
+    ("horse horses", "grass hay", "stable", "drinks eats seeks"),
+    ("cow cows", "clover grass hay", "barn meadow", "eats sleeps drinks"),
+    ("bear bears", "honey fish", "cave forest", "sleeps eats seeks"),
     # These look the same in both numbers: only the determiner tells.
-    Animal(("sheep", "sheep"), ("hay", "grass", "clover"), ("meadow", "barn"), ("eats", "sleeps", "seeks")),
-    Animal(("deer", "deer"), ("moss", "grass", "clover"), ("forest",), ("drinks", "watches", "eats")),
-)
+    ("sheep", "hay grass clover", "meadow barn", "eats sleeps seeks"),
+    ("deer", "moss grass clover", "forest", "drinks watches eats"),
+))
 # The first animal's adjective settles what it does: the hungry fox eats, or just is.
 ADJECTIVES = {
     "hungry": "eats", "greedy": "eats", "thirsty": "drinks", "sleepy": "sleeps",
@@ -75,40 +80,40 @@ ADJECTIVES = {
     "playful": "chases", "curious": "watches", "careful": "watches",
 }
 # fmt: on
-DRINKS = ("milk", "water", "juice")
-TOYS = ("bird", "ball", "butterfly", "mouse")
-SIGHTS = ("moon", "river", "road", "rain", "bird", "butterfly", "mouse", "fish")
+DRINKS = listed("milk water juice")
+TOYS = listed("bird ball butterfly mouse")
+SIGHTS = listed("moon river road rain bird butterfly mouse fish")
 ACTIONS = tuple(verb for verb in PLURAL_VERB if verb != "is")
 ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}  # cats: the cat
-# What is eaten or sought depends on the animal.
 OBJECTS = {"drinks": DRINKS, "chases": (*TOYS, *ANIMAL), "watches": (*SIGHTS, *ANIMAL)}
+OWN_OBJECTS = {"eats": "foods", "seeks": "homes"}  # of the animal
 FOODS = dict.fromkeys(food for animal in ANIMALS for food in animal.foods)
 HOMES = dict.fromkeys(home for animal in ANIMALS for home in animal.homes)
 LANDMARKS = (*HOMES, "river", "road", *TOYS, *ANIMAL)
-UNCOUNTED = {*DRINKS, "grass", "hay", "clover", "honey", "moss", "rain"}
-SINGULARS, PLURALS = zip(*(animal.forms for animal in ANIMALS))
+UNCOUNTED = {*DRINKS, *listed("grass hay clover honey moss rain")}
+THINGS = {*FOODS, *HOMES, *LANDMARKS, *sum(OBJECTS.values(), ())} - ANIMAL.keys()
 ONE, SEVERAL, MASS = "one", "several", "uncounted"  # the number of a noun
 NOUNS = {  # of each number; sheep, deer and fish are of two
-    ONE: {*SINGULARS, *FOODS, *HOMES, *TOYS, *SIGHTS} - UNCOUNTED,
-    SEVERAL: {*PLURALS},
+    ONE: {animal.forms[0] for animal in ANIMALS} | THINGS - UNCOUNTED,
+    SEVERAL: {animal.forms[-1] for animal in ANIMALS},
     MASS: UNCOUNTED | {"fish"},
 }
-POINTING, COUNTS = ("these", "those"), ("two", "many")
+POINTING, COUNTS = listed("these those"), listed("two many")
 DETERMINERS = {  # and the numbers of the nouns that they stand before
-    ("this", "that"): (ONE, MASS),
-    ("every", "a"): (ONE,),
+    listed("this that"): (ONE, MASS),
+    listed("every a"): (ONE,),
     POINTING: (SEVERAL,),
     COUNTS: (SEVERAL,),
     (): (SEVERAL, MASS),  # bare
 }
-SIZES = ("little", "nice")  # and the like
-COLOURS = ("brown", "black", "white", "gray")
-PREPOSITIONS = ("near", "behind", "beside")
-ALONE, TOGETHER = ("asleep", "late"), ("friends", "rivals")
+SIZES = listed("little nice")  # and the like
+COLOURS = listed("brown black white gray")
+PREPOSITIONS = listed("near behind beside")
+ALONE, TOGETHER = listed("asleep late"), listed("friends rivals")
 
 KINDS = {  # the vocabulary by kind; a word may be of several
     "marks": (BEGIN, END),
-    "little words": ("the", "same", "and", "or"),
+    "little words": listed("the same and or"),
     "determiners": ("the", *sum(DETERMINERS, ())),
     "adjectives": tuple(ADJECTIVES),
     "sizes": SIZES,
@@ -122,8 +127,6 @@ KINDS = {  # the vocabulary by kind; a word may be of several
     "things to watch": SIGHTS,
     "only after is and are": ALONE + TOGETHER,
 }
-if any(isinstance(words, str) for animal in ANIMALS for words in animal):
-    sys.exit('train.py: an Animal lacks a comma; one word is ("bone",)')
 VOCABULARY = list(dict.fromkeys(sum(KINDS.values(), ())))
 IDS = {word: i for i, word in enumerate(VOCABULARY)}
 
@@ -163,7 +166,7 @@ class State(NamedTuple):
 # A rule yields lines: a chance, the words that share it evenly, the state after them, and
 # perhaps their role for later words and the relations that settle them. Where nothing is
 # said, what comes is what the state afterwards says.
-NOTHING = ()
+NOTHING = None
 
 
 def noun_phrase(s):
@@ -181,7 +184,7 @@ def noun_phrase(s):
         # What settles a bare noun does so in the verb's own row: it is not measured.
         settled = (*s.settled, "determiner → noun") if role and words else ()
         after = s.then(rule if s.room else noun, numbers=numbers, settled=settled)
-        yield (1 - the) / len(others), words, after, role
+        yield (1 - the) / len(others), words or NOTHING, after, role
 
 
 def after_the(s):
@@ -261,7 +264,7 @@ def after_noun(s, word):
     elif s.settled and word in NOUNS[ONE] & NOUNS[SEVERAL]:
         settled = ("determiner → verb",)
     # Who is thirsty drinks what all drink: no need to remember who it was.
-    known = ANIMAL[word] if s.verb in ("", "eats", "seeks") else None
+    known = ANIMAL[word] if s.verb in ("", *OWN_OBJECTS) else None
     return s.then(link, numbers=numbers, settled=settled, animal=known)
 
 
@@ -298,10 +301,11 @@ def after_verb(s, said, number):
         return State(complement, s.place, numbers=(number,))
     # The adjective that told the verb tells the object too: then neither settles it.
     settled = () if s.verb else ("verb → object",)
-    nouns = OBJECTS.get(said)
-    if not nouns:
-        nouns = s.animal.foods if said == "eats" else s.animal.homes
+    if said in OWN_OBJECTS:
+        nouns = getattr(s.animal, OWN_OBJECTS[said])
         settled += ("subject → object",)
+    else:
+        nouns = OBJECTS[said]
     return State(noun_phrase, "last", nouns, settled=settled, back=ending(s), room=1)
 
 
@@ -355,19 +359,28 @@ def options(state):
     if state is None:
         return {}
     told, rule = {}, f"the rule {state.rule.__name__} in train.py"
-    for chance, words, after, *use in state.rule(state):
-        said = [Option(chance / len(words), word, after, *use) for word in words]
-        if not words:  # what comes is what the state afterwards says
+    try:
+        lines = list(state.rule(state))
+    except KeyError as missing:
+        raise Mistake(f"{rule} looks for {missing}, which a table lacks") from None
+    for chance, words, after, *use in lines:
+        if words is NOTHING:
             later = options(after).values()
             said = [option._replace(chance=chance * option.chance) for option in later]
+        else:
+            said = [Option(chance / len(words), word, after, *use) for word in words]
         for option in said if chance else ():
             before = told.get(option.word, option._replace(chance=0))
             if before[1:] != option[1:]:
                 raise Mistake(f'{rule} says "{option.word}" twice, with other memories')
             told[option.word] = option._replace(chance=before.chance + option.chance)
-    for chance, word, *_, settled in told.values():
+    for chance, word, _, role, settled in told.values():
         if word not in IDS:
-            raise Mistake(f'{rule} says "{word}", which is not in VOCABULARY')
+            raise Mistake(
+                f'{rule} says "{word}", which is not in VOCABULARY: no KINDS has it'
+            )
+        if role and not any(name.startswith(f"{role} →") for name in RELATIONS):
+            raise Mistake(f'{rule} gives the role "{role}", which begins no relation')
         if chance <= 0:
             raise Mistake(f'{rule} says "{word}" with the chance {chance}')
         if unlisted := [name for name in settled if name not in RELATIONS]:
@@ -716,7 +729,8 @@ def train(config, settings, watch=lambda model, moment: None):
     corpus = spread(settings.steps * size, f"corpus {settings.seed}")
     batches = zip(*(part.split(size) for part in tensors(corpus)))  # of (batch_size, T)
     both = optimizers(model, settings)
-    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
+    # The caller's random state stays, and what else it has set.
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(settings.seed)  # of the dropout
         for step, (ids, targets) in enumerate(batches, 1):
             model.train()

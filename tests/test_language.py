@@ -1,11 +1,13 @@
 """The language: rules that sample, tell what comes next, and label relations."""
 
+import importlib.util
 import math
 import random
 import statistics
 import time
 from collections import Counter
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -489,6 +491,57 @@ def test_rules_that_never_end_are_refused(use, edited):
     edited("full_stop", lambda s: [(1.0, ["and"], s)])
     with pytest.raises(Mistake, match="more than 100 words"):
         use()
+
+
+def with_table(path, old, new):
+    """The module train with an edited table of words."""
+    source = Path(train.__file__).read_text(encoding="utf-8")
+    assert source.count(old) == 1
+    path.write_text(source.replace(old, new), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location("edited_train", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"chases eats seeks"', '"chase eats seeks"', "looks for 'chase'"),
+        ('"hungry": "eats"', '"hungry": "eat"', "looks for 'eat'"),
+        ('"is": "are",', '"is": "are", "likes": "like",', "looks for 'likes'"),
+        ('listed("near behind beside")', 'listed("")', "sum to 0.8"),
+        ('"river", "road", *TOYS', '"river", "hill", *TOYS', '"hill", which is not in'),
+        ('"conjunction"\n', '"conj"\n', 'the role "conj", which begins no relation'),
+    ],
+)
+def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):
+    with pytest.raises(Mistake, match=said) as refused:
+        with_table(tmp_path / "edited_train.py", old, new).entropy()
+    assert "\n" not in str(refused.value) and "in train.py" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('listed("milk water juice")', 'listed("Milk")', "the cat drinks the milk"),
+        (
+            '("deer",',
+            '("goat goats", "hay", "barn", "eats"),\n("deer",',
+            "two goats eat hay",
+        ),
+        (
+            '"quick": "chases",',
+            '"quick": "chases", "wild": "chases",',
+            "wild cats chase dogs",
+        ),
+    ],
+)
+def test_a_change_of_the_words_is_made_in_one_place(old, new, sentence, tmp_path):
+    edited = with_table(tmp_path / "edited_train.py", old, new)
+    words = edited.read(sentence)
+    assert edited.in_language(words), edited.leaves(words)
+    assert edited.entropy() != train.entropy()
 
 
 def test_an_edited_rule_is_followed(edited):

@@ -59,7 +59,7 @@ def test_the_first_exercise_goes_as_it_says(folder, tmp_path):
     for file in [*folder.glob("*.py"), folder / "checkpoint.pt"]:
         (tmp_path / file.name).write_bytes(file.read_bytes())
     source = (tmp_path / "train.py").read_text(encoding="utf-8")
-    edited = source.replace('COLOURS = ("brown", ', 'COLOURS = ("brown", "green", ')
+    edited = source.replace('COLOURS = listed("brown', 'COLOURS = listed("brown green')
     assert edited != source
     (tmp_path / "train.py").write_text(edited, encoding="utf-8")
     listed = run(f'"{sys.executable}" example.py --words', tmp_path)
