@@ -374,21 +374,25 @@ def options(state):
             if before[1:] != option[1:]:
                 raise Mistake(f'{rule} says "{option.word}" twice, with other memories')
             told[option.word] = option._replace(chance=before.chance + option.chance)
-    for chance, word, _, role, settled in told.values():
-        if word not in IDS:
-            raise Mistake(
-                f'{rule} says "{word}", which is not in VOCABULARY: no KINDS has it'
-            )
-        if role and not any(name.startswith(f"{role} →") for name in RELATIONS):
-            raise Mistake(f'{rule} gives the role "{role}", which begins no relation')
-        if chance <= 0:
-            raise Mistake(f'{rule} says "{word}" with the chance {chance}')
-        if unlisted := [name for name in settled if name not in RELATIONS]:
-            raise Mistake(f'{rule} settles "{unlisted[0]}", which is not in RELATIONS')
-    total = sum(option.chance for option in told.values())
-    if abs(total - 1) > 1e-9:
-        raise Mistake(f"{rule} has chances that sum to {total:.3g}, not 1")
+    for fault in faults(told.values()):
+        raise Mistake(f"{rule} {fault}")
     return dict(sorted(told.items(), key=lambda item: -item[1].chance))
+
+
+def faults(told):
+    """What is wrong with the Options of a state, as texts."""
+    for chance, word, _, role, settled in told:
+        if word not in IDS:
+            yield f'says "{word}", which is not in VOCABULARY: no KINDS has it'
+        if chance <= 0:
+            yield f'says "{word}" with the chance {chance}'
+        if role and not any(name.startswith(f"{role} →") for name in RELATIONS):
+            yield f'gives the role "{role}", which begins no relation'
+        if unlisted := [name for name in settled if name not in RELATIONS]:
+            yield f'settles "{unlisted[0]}", which is not in RELATIONS'
+    total = sum(option.chance for option in told)
+    if abs(total - 1) > 1e-9:
+        yield f"has chances that sum to {total:.3g}, not 1"
 
 
 START = State(noun_phrase)
