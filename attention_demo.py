@@ -300,7 +300,7 @@ def page_data(model, held_out, roles):
         "config": asdict(model.config),
         "heads": train.head_names(model.config),
         "vocabulary": train.VOCABULARY,
-        "kinds": train.KINDS,
+        "kinds": {k: [train.IDS[w] for w in ws] for k, ws in train.KINDS.items()},
         "shapes": [[name, list(t.shape)] for name, t in model.state_dict().items()],
         "trained": packed(model, held_out),
         "untrained": packed(train.untrained(model.config), held_out, small=True),

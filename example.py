@@ -80,7 +80,11 @@ def swap_in(words, swap):
 
     def changed(end):
         own, other = next_words(words[:end]), next_words(swapped[:end])
-        return sum(own[w] for w in own if w not in other) if other else 0
+        return (
+            sum((own | other)[w] for w in own.keys() ^ other.keys())
+            if own and other
+            else 0
+        )
 
     ends = [end for end in range(source + 1, len(words) + 1) if changed(end)]
     # The row of the swapped word itself only where there is no other.
@@ -91,11 +95,11 @@ def swap_in(words, swap):
 
 def carrier(model, pair):
     """The head that carries most of a pair's decision, flat from 0, and its share; nan
-    where the model does not tell the two sentences apart."""
+    where the swap changes the odds less than twofold: there is little to share out."""
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.shares_of(clean, other, patched)
     head = max(range(len(shares)), key=shares.__getitem__)
-    return head, shares[head] if clean > 0 > other else math.nan
+    return head, shares[head] if clean - other > math.log(2) else math.nan
 
 
 def show_swap(model, pair):
@@ -111,8 +115,8 @@ def show_swap(model, pair):
             "This row reads the swapped word itself: no head has to look back for it."
         )
     elif math.isnan(share):
-        told = """No decision to share out: it takes a word that only the one may go on
-            with, another that only the other may, and a model that decides for each."""
+        told = """No decision to share out: both may go on with the same words, or the
+            model hardly tells them apart."""
     else:
         layer, place = train.heads_of(model.config)[head]
         name = head_names(model.config)[head]
@@ -148,7 +152,7 @@ def show_sentence(model, words):
         print(f"  {decides:<18} {name}")
         told = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
         if math.isnan(share):
-            told = "the model does not decide for each"
+            told = "the model hardly tells them apart"
         elif (most := looks.argmax().item()) != head:
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")

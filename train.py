@@ -820,9 +820,12 @@ def minimal_pair(words, source, rng):
 
 
 def apart(words, swapped):
-    """What may follow only the one, and only the other: two lists of words."""
+    """What may follow only the one sentence, and only the other: two lists of words. In
+    place of one that is empty what may follow both, where the other is not."""
     own, other = next_words(words), next_words(swapped)
-    return [w for w in own if w not in other], [w for w in other if w not in own]
+    only = [w for w in own if w not in other], [w for w in other if w not in own]
+    both = [w for w in own if w in other] if any(only) else []
+    return only[0] or both, only[1] or both
 
 
 def patch_each_head(model, pairs, given=None):

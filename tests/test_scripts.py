@@ -266,7 +266,9 @@ def test_a_swap_at_the_prompt_says_who_carries_it(arrow, dialogue):
         (["the cat near the dogs", "cat → cats"], "the cat near the dogs ▸ …"),
         (["The cat near the dogs", "Cat → cats"], "the cat near the dogs ▸ …"),
         (["the cat", "cat → cats"], "reads the swapped word itself"),
-        (["the cat near the dogs", "cat → sheep"], "No decision to share out"),
+        (["the cat near the dogs", "cat → fox"], "No decision to share out"),
+        # What a cow eats, a horse does not: the one side is what both may say.
+        (["the horse eats the hay", "horse → cow"], "the horse eats the ▸ …"),
         (["this sheep"], "determiner → verb"),
     ],
 )
