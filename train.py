@@ -142,6 +142,7 @@ SYNTACTIC = (
 )
 SEMANTIC = ("adjective → noun", "verb → object", "subject → object")
 RELATIONS = SYNTACTIC + SEMANTIC
+ROLES = {name.split()[0] for name in RELATIONS} | {""}  # "" is none
 
 
 class State(NamedTuple):
@@ -370,10 +371,12 @@ def options(state):
         else:
             said = [Option(chance / len(words), word, after, *use) for word in words]
         for option in said if chance else ():
-            before = told.get(option.word, option._replace(chance=0))
-            if before[1:] != option[1:]:
-                raise Mistake(f'{rule} says "{option.word}" twice, with other memories')
-            told[option.word] = option._replace(chance=before.chance + option.chance)
+            word = option.word
+            if before := told.get(word):
+                if before[1:] != option[1:]:
+                    raise Mistake(f'{rule} says "{word}" twice, with other memories')
+                option = option._replace(chance=before.chance + option.chance)
+            told[word] = option
     for fault in faults(told.values()):
         raise Mistake(f"{rule} {fault}")
     return dict(sorted(told.items(), key=lambda item: -item[1].chance))
@@ -386,7 +389,7 @@ def faults(told):
             yield f'says "{word}", which is not in VOCABULARY: no KINDS has it'
         if chance <= 0:
             yield f'says "{word}" with the chance {chance}'
-        if role and not any(name.startswith(f"{role} →") for name in RELATIONS):
+        if role not in ROLES:
             yield f'gives the role "{role}", which begins no relation'
         if unlisted := [name for name in settled if name not in RELATIONS]:
             yield f'settles "{unlisted[0]}", which is not in RELATIONS'
