@@ -220,7 +220,7 @@ def step_3(album, model, roles):
         [f"{names[head]}\n{job(head, roles)}" for head in heads] + names,
         bands=[f"{w}, layer {n}" for w in ("trained", "untrained") for n in layers],
         mark=mark + [()] * len(names),
-        title=f"{headline(roles, words, names)}\nOutlined: where a head's relation stands",
+        title=f"{headline(roles, words, names)}\nOutlined: what settles the next word",
     )
     album.add("3-heads", figure, "each head, trained above and untrained below.")
 

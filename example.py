@@ -255,6 +255,8 @@ def main():
             tell(f"{kind}: {', '.join(members)}")
         rules = ", ".join(f"{word} {verb}" for word, verb in train.ADJECTIVES.items())
         tell(f"what an adjective settles: {rules}")
+        foods = (f"{a.forms[0]} {' or '.join(a.foods)}" for a in train.ANIMALS)
+        tell(f"what an animal eats: {', '.join(foods)}")
         heading("Ten random sentences: an animal does or is something")
         for sentence in train.sample(10, None):
             tell(" ".join(sentence.words[1:]))

@@ -42,14 +42,14 @@ BEGIN, END = "<s>", "."
 
 def listed(text):
     """The words of a text: no quotes and commas to forget."""
-    return tuple(text.lower().split())
+    return tuple(text.lower().replace(",", " ").split())
 
 
 class Animal(NamedTuple):
     """A noun that can be a subject, and what is peculiar to the animal."""
 
     forms: tuple  # singular and, where it is another, plural
-    foods: tuple
+    foods: tuple  # what can't be counted is in UNCOUNTED too
     homes: tuple
     habits: tuple  # what it does most when no adjective says otherwise
 
@@ -86,15 +86,15 @@ SIGHTS = listed("moon river road rain bird butterfly mouse fish")
 ACTIONS = tuple(verb for verb in PLURAL_VERB if verb != "is")
 ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}  # cats: the cat
 OBJECTS = {"drinks": DRINKS, "chases": (*TOYS, *ANIMAL), "watches": (*SIGHTS, *ANIMAL)}
-OWN_OBJECTS = {"eats": "foods", "seeks": "homes"}  # of the animal
+OWN_OBJECTS = {"eats": "foods", "seeks": "homes"}  # fields of the animal
 FOODS = dict.fromkeys(food for animal in ANIMALS for food in animal.foods)
 HOMES = dict.fromkeys(home for animal in ANIMALS for home in animal.homes)
 LANDMARKS = (*HOMES, "river", "road", *TOYS, *ANIMAL)
 UNCOUNTED = {*DRINKS, *listed("grass hay clover honey moss rain")}
 THINGS = {*FOODS, *HOMES, *LANDMARKS, *sum(OBJECTS.values(), ())} - ANIMAL.keys()
 ONE, SEVERAL, MASS = "one", "several", "uncounted"  # the number of a noun
-NOUNS = {  # of each number; sheep, deer and fish are of two
-    ONE: {animal.forms[0] for animal in ANIMALS} | THINGS - UNCOUNTED,
+NOUNS = {  # of each number; sheep, deer and fish have two
+    ONE: {animal.forms[0] for animal in ANIMALS} | (THINGS - UNCOUNTED),
     SEVERAL: {animal.forms[-1] for animal in ANIMALS},
     MASS: UNCOUNTED | {"fish"},
 }
@@ -240,7 +240,7 @@ def noun(s):
     often = 0.7 if s.place == "last" else 0.1
     if not (animals and things):
         often = 1 if things else 0
-    # A determiner tells two foxes from one, the verb a thing from others.
+    # Where there is a choice: a determiner's of number, among animals; a verb's of things.
     settled = tuple(r for r in s.settled if (animals if "→ noun" in r else things))
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
@@ -584,10 +584,12 @@ def leaves(words):
     said = words[: len(taken) + 1]
     if said == words:
         return ""
-    could = ["(the end)" if word == END else word for word in next_words(said)]
+    wrong, could = words[len(said)], list(next_words(said))
+    near = difflib.get_close_matches(wrong, could, 1)  # sleeps, for sleep
+    could = ["(the end)" if w == END else w for w in dict.fromkeys(near + could)]
     shown = ", ".join(could[:6]) + (", …" if len(could) > 6 else "")
     where = f'after "{" ".join(said[1:])}" comes' if taken else "a sentence begins with"
-    return f'{where}: {shown}; not "{words[len(said)]}"'
+    return f'{where}: {shown}; not "{wrong}"'
 
 
 def as_ids(*sentences):
