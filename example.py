@@ -95,7 +95,7 @@ def swap_in(words, swap):
 
 def carrier(model, pair):
     """The head that carries most of a pair's decision, flat from 0, and its share; nan
-    where the swap changes the odds less than twofold: there is little to share out."""
+    where the swap does not turn the odds twofold its way: there is little to share."""
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.shares_of(clean, other, patched)
     head = max(range(len(shares)), key=shares.__getitem__)
@@ -115,8 +115,8 @@ def show_swap(model, pair):
             "This row reads the swapped word itself: no head has to look back for it."
         )
     elif math.isnan(share):
-        told = """No decision to share out: both may go on with the same words, or the
-            model hardly tells them apart."""
+        told = """No decision to share out: both may go on with the same words, one has
+            left the language, or the model hardly tells them apart."""
     else:
         layer, place = train.heads_of(model.config)[head]
         name = head_names(model.config)[head]

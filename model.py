@@ -201,7 +201,8 @@ class GPT(nn.Module):
 
         patches: {(layer, head): tensor}, counted from 0; a tensor is anything that
         broadcasts to (B, T, head_size). With a head's output on another sentence this
-        is activation patching (Wang et al. 2022), with its mean it switches the head off.
+        is activation patching (Wang et al. 2022, "Interpretability in the Wild"), with its
+        mean it switches the head off.
         Raises ValueError where there is no such head.
         """
         layers, heads = range(self.config.n_layer), range(self.config.n_head)

@@ -738,7 +738,7 @@ def train(config, settings, watch=lambda model, moment: None):
     corpus = spread(settings.steps * size, f"corpus {settings.seed}")
     batches = zip(*(part.split(size) for part in tensors(corpus)))  # of (batch_size, T)
     both = optimizers(model, settings)
-    # The caller's random state stays, and what else it has set.
+    # The caller's random state stays; gradients are needed wherever this is called.
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(settings.seed)  # of the dropout
         for step, (ids, targets) in enumerate(batches, 1):
@@ -825,8 +825,9 @@ def minimal_pair(words, source, rng):
 
 
 def apart(words, swapped):
-    """What may follow only the one sentence, and only the other: two lists of words. In
-    place of one that is empty what may follow both, where the other is not."""
+    """The sides of the decision between two sentences: the words that may follow only the
+    one, and only the other. If just one of these lists is empty, it is of those that may
+    follow both."""
     own, other = next_words(words), next_words(swapped)
     only = [w for w in own if w not in other], [w for w in other if w not in own]
     both = [w for w in own if w in other] if any(only) else []
@@ -838,10 +839,10 @@ def patch_each_head(model, pairs, given=None):
 
     Each head in turn gives its output on the swapped sentence, all others stay (Wang et
     al. 2022; Zhang & Nanda 2023: symmetric pairs, logit difference). The decision is the
-    log of how likely what may follow only the sentence is, less the same of what may
-    follow only the swapped one. Returns it, in nats, on the sentence (n,), on the swapped
-    one (n,), and with each head patched (heads, n). With `given`, the heads give that:
-    the means of `mean_outputs` switch each of them off.
+    log of how likely the sentence's side of `apart` is, less the same of the other side.
+    Returns it, in nats, on the sentence (n,), on the swapped one (n,), and with each head
+    patched (heads, n). With `given`, the heads give that: the means of `mean_outputs`
+    switch each of them off.
     """
     words, swapped, _ = zip(*pairs)
     ids, others = as_ids(*words), as_ids(*swapped)  # (n, T)

@@ -309,11 +309,20 @@ def test_where_both_may_go_on_alike_there_is_nothing_to_carry(page):
     assert page.all(".carry button")
 
 
-def test_a_model_that_does_not_decide_has_nothing_to_share_out(page):
+def test_a_model_that_hardly_decides_has_nothing_to_share_out(page, default):
     page.press("task", 0)
     assert page.all(".carry button")
     page.press("model", "untrained")
     assert "no decision" in page.text("#swap") and not page.all(".carry button")
+    blank = train.untrained(default[0].config)
+    pairs = train.pairs_of(train.HeldOut(count=100))["subject → verb"]
+    clean, other, _ = train.patch_each_head(blank, pairs)
+    pair = pairs[(clean - other).argmax()]  # that it tells apart best, if hardly
+    text, row = "+".join(pair.words[1:]), len(pair.words) - 1
+    swap = f"{pair.source}.{pair.swapped[pair.source]}"
+    page.js(f"location.hash = '#s={text}&row={row}&swap={swap}&untrained=1'")
+    time.sleep(0.1)
+    assert "hardly tells" in page.text("#swap") and not page.all(".carry button")
 
 
 def test_a_look_is_not_a_proof(page):
@@ -336,7 +345,8 @@ def test_a_head_that_is_off_is_not_patched(page):
     page.press("patch", 0)
     assert "L1H1 patched" in page.text("#next")
     page.press("switch", 0)
-    assert "L1H1 off" in page.text("#next")
+    told = page.text("#next")
+    assert "L1H1 off" in told and "L1H1 patched" not in told
     page.press("patch", 0)
     assert "L1H1 patched" not in page.text("#next") + page.text("#swap")
 
@@ -365,6 +375,10 @@ def test_two_unknown_words_get_neighbours_too(page):
     assert not page.all('#next [data-do="append"]')  # the rest would be lost
     page.press("replace", "2 cat")
     assert "“hunts” is not among" in page.text("#say")
+    page.type("the cat hu")  # nothing is lost but what is being typed
+    assert page.text("#say") == "" and page.all('#next [data-do="append"]')
+    page.press("append", "eats")
+    assert page.one("#text").get_attribute("value") == "the cat eats"
 
 
 def test_the_keyboard_goes_where_the_reader_is(page):

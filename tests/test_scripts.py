@@ -278,10 +278,20 @@ def test_what_the_prompt_says_is_true_of_the_row(lines, said, dialogue):
     assert ("So L1H" in told) == said.endswith("…")
 
 
-def test_a_model_that_does_not_tell_them_apart_has_nothing_to_share_out(blank, default):
+def test_a_model_that_hardly_tells_them_apart_has_nothing_to_share_out(default):
     pair = example.swap_in(read("the cat near the dogs"), "cat → cats")
-    assert math.isnan(example.carrier(blank[0], pair)[1])
     assert example.carrier(default[0], pair)[1] > 0.5
+    blank = train.untrained(GPTConfig())
+    for pair in train.pairs_of(train.HeldOut(count=200))["subject → verb"]:
+        clean, other, _ = train.patch_each_head(blank, [pair])
+        assert abs(clean - other) < math.log(2)
+        assert math.isnan(example.carrier(blank, pair)[1])
+
+
+def test_the_row_of_a_swap_is_a_later_one_where_there_is_one():
+    words = read("the same sheep eats clover")  # the word's own row changes more
+    assert example.swap_in(words, "sheep → fox").words[-1] == "eats"
+    assert example.swap_in(words, "eats → sleeps").words[-1] == "eats"
 
 
 @pytest.mark.parametrize(
