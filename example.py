@@ -95,11 +95,13 @@ def swap_in(words, swap):
 
 def carrier(model, pair):
     """The head that carries most of a pair's decision, flat from 0, and its share; nan
-    where the swap does not turn the odds twofold its way: there is little to share."""
+    where there is none: the swap does not turn the odds twofold its way, or what the
+    model finds likeliest can't follow."""
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.shares_of(clean, other, patched)
     head = max(range(len(shares)), key=shares.__getitem__)
-    return head, shares[head] if clean - other > math.log(2) else math.nan
+    sane = all(next(iter(expect(model, w))) in next_words(w) for w in pair[:2])
+    return head, shares[head] if sane and clean - other > math.log(2) else math.nan
 
 
 def show_swap(model, pair):

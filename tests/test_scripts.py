@@ -3,6 +3,7 @@
 Whatever happens, a person gets one line on stderr and a status, never a traceback.
 """
 
+import copy
 import math
 import os
 import pty
@@ -286,6 +287,14 @@ def test_a_model_that_hardly_tells_them_apart_has_nothing_to_share_out(default):
         clean, other, _ = train.patch_each_head(blank, [pair])
         assert abs(clean - other) < math.log(2)
         assert math.isnan(example.carrier(blank, pair)[1])
+
+
+def test_a_model_that_says_the_to_everything_has_nothing_to_share_out(default):
+    pair = example.swap_in(read("the cat near the dogs"), "cat → cats")
+    model = copy.deepcopy(default[0])
+    with torch.no_grad():
+        model.norm.bias += 99 * model.token.weight[train.IDS["the"]]
+    assert math.isnan(example.carrier(model, pair)[1])
 
 
 def test_the_row_of_a_swap_is_a_later_one_where_there_is_one():
