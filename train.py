@@ -190,7 +190,7 @@ def noun_phrase(s):
 
 def after_the(s):
     """same fox, two foxes, or what comes after any determiner; after these: two foxes"""
-    two = 0.01 if ANIMAL.keys() & s.nouns else 0
+    two = 0.01 if NOUNS[SEVERAL].intersection(s.nouns) else 0
     same = 0.02 - two if ONE in s.numbers else 0
     yield same, ("same",), described(s, phrase)
     # No role: no word for one could stand here, so nothing is settled by a choice.
@@ -208,8 +208,9 @@ def phrase(s):
     """(hungry) (little) (brown) fox; but of a second noun or the last one word is said"""
     if s.place:
         often = 0.008 if s.place == "last" else 0.012
-        adjective = often if ANIMAL.keys() & s.nouns else 0
-        yield adjective, ADJECTIVES, described(s, noun, nouns=tuple(ANIMAL))
+        animals = tuple(word for word in s.nouns if word in ANIMAL)
+        adjective = often if animals else 0
+        yield adjective, ADJECTIVES, described(s, noun, nouns=animals)
         yield often, SIZES + COLOURS, described(s, noun)
         yield 1 - adjective - often, NOTHING, s.then(noun)
     else:

@@ -525,6 +525,7 @@ def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):
     ("old", "new", "sentence"),
     [
         ('listed("milk water juice")', 'listed("Milk")', "the cat drinks the milk"),
+        ('"mouse", "den', '"mouse rabbit rabbits", "den', "the fox eats two rabbits"),
         (
             '("deer",',
             '("goat goats", "hay", "barn", "eats"),\n("deer",',
