@@ -322,7 +322,7 @@ def test_a_model_that_hardly_decides_has_nothing_to_share_out(page, default):
     swap = f"{pair.source}.{pair.swapped[pair.source]}"
     page.js(f"location.hash = '#s={text}&row={row}&swap={swap}&untrained=1'")
     time.sleep(0.1)
-    assert "hardly tells" in page.text("#swap") and not page.all(".carry button")
+    assert "hardly or wrongly" in page.text("#swap") and not page.all(".carry button")
 
 
 def test_a_look_is_not_a_proof(page):
@@ -358,7 +358,7 @@ def test_without_the_head_that_carries_the_model_does_not_decide(page):
     )
     page.press("switch", shares.index(max(shares)))  # the longest bar
     told = page.text("#swap")
-    assert "So switched, this model hardly tells" in told and "Swaps with" not in told
+    assert "So switched, this model tells" in told and "Swaps with" not in told
 
 
 def test_an_example_keeps_the_heads_that_are_off(page):
@@ -398,9 +398,10 @@ def test_the_keyboard_goes_where_the_reader_is(page):
 
 def test_what_changes_is_announced_in_a_sentence(page):
     told = page.text("#status")
-    assert "the model says" in told and "looks most at" in told
-    page.press("switch", 0)
-    assert page.text("#status").startswith("L1H1 off")
+    assert "the model says" in told and ", not " not in told
+    page.press("switch", 3)
+    told = page.text("#status")
+    assert told.startswith("L1H4 off") and ", not chases" in told
 
 
 def test_escape_leaves_the_menu_of_a_word(page):
