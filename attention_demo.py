@@ -134,7 +134,7 @@ def one_head(q, k, v):
 
 def toy_head():
     """One head on random tokens."""
-    random = torch.Generator()  # of its own: the caller's random state stays
+    random = torch.Generator()  # of its own, always with the same seed
     x = torch.randn(TOKENS, D_MODEL, generator=random)
     w_q, w_k, w_v = torch.randn(3, D_MODEL, D_K, generator=random) / math.sqrt(D_MODEL)
     q, k, v = x @ w_q, x @ w_k, x @ w_v  # (T, d_k)
@@ -181,8 +181,8 @@ def by_hand(model, words, head):
     """One trained head of the first layer, counted from 0, from its own weights."""
     x = model.token(train.as_ids(words)[0]) + model.position.weight[: len(words)]
     block, n_head = model.blocks[0], model.config.n_head
-    maps = block.attention.query, block.attention.key, block.attention.value
-    parts = (f(block.norm_1(x)).unflatten(1, (n_head, -1)) for f in maps)
+    linears = block.attention.query, block.attention.key, block.attention.value
+    parts = (f(block.norm_1(x)).unflatten(1, (n_head, -1)) for f in linears)
     return one_head(*(part[:, head] for part in parts))  # of (T, n_head, head_size)
 
 

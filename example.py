@@ -80,11 +80,8 @@ def swap_in(words, swap):
 
     def changed(end):
         own, other = next_words(words[:end]), next_words(swapped[:end])
-        return (
-            sum((own | other)[w] for w in own.keys() ^ other.keys())
-            if own and other
-            else 0
-        )
+        differ = own.keys() ^ other.keys() if own and other else ()
+        return sum((own | other)[w] for w in differ)
 
     ends = [end for end in range(source + 1, len(words) + 1) if changed(end)]
     # The row of the swapped word itself only where there is no other.
@@ -131,7 +128,7 @@ def show_swap(model, pair):
     for reader, chances in said.items():
         print(f"  {reader:<{max(map(len, said))}}  says {percent(chances)}")
     tell(told, "  ")
-    truth, after = (percent(next_words(told), 3) for told in (words, swapped))
+    truth, after = (percent(next_words(w), 3) for w in (words, swapped))
     tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
 
@@ -159,7 +156,7 @@ def show_sentence(model, words):
             told += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
         if math.isfinite(share):
-            main = head, name
+            main = head, name  # the last one's map is shown
     if main:
         print(f"  {names[main[0]]}, the main carrier of {main[1]}:")
         show_map(words, maps[main[0]])

@@ -1,7 +1,7 @@
 """A GPT on one page: the architecture of GPT-2, small enough to be read aloud.
 
-`python model.py` shows the shapes of one pass: B sequences in a batch, T tokens in each,
-n_embd features of a token, of which each head has head_size = n_embd // n_head.
+`python model.py` shows the shapes of one pass: B sequences in a batch, T tokens (here a
+token is a word) in each, n_embd features of a token, head_size = n_embd // n_head.
 
 References: Vaswani et al. 2017, "Attention Is All You Need"; Radford et al. 2019,
 "Language Models are Unsupervised Multitask Learners" (GPT-2: layer normalisation
@@ -29,8 +29,9 @@ def causal_mask(T):
 def attention(q, k, v, mask):
     """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
 
-    q, k, v: (..., T, head_size). mask: (T, T), True where a row may look at a column.
-    Returns the output (..., T, head_size) and the weights (..., T, T): rows sum to 1.
+    q, k, v: (..., T, d_k), d_k a head's head_size. mask: (T, T), True where a row may
+    look at a column (in the formula 0 there, elsewhere -inf).
+    Returns the output (..., T, d_k) and the weights (..., T, T): rows sum to 1.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
     scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
@@ -175,8 +176,8 @@ class GPT(nn.Module):
         return logits, F.cross_entropy(rows, wanted, ignore_index=PADDING)
 
     def logits(self, ids):
-        """The pass itself: ids (B, T) to logits (B, T, vocab_size), by likeness to the
-        embedding of each word."""
+        """The pass itself, unchecked: ids (B, T) to logits (B, T, vocab_size), products
+        with the embedding table, which serves the input too (tied weights)."""
         x = self.token(ids) + self.position.weight[: ids.size(1)]  # (B, T, n_embd)
         x = self.dropout(x)
         for block in self.blocks:
@@ -269,8 +270,8 @@ def looking(model):
 
 
 if __name__ == "__main__":
-    import train  # where a mistake ends in one line
+    import train
 
-    with train.polite():
+    with train.polite():  # catches model.Mistake, but GPT here raises __main__.Mistake
         gpt = train.GPT(train.GPTConfig(debug=True)).eval()
         gpt(torch.randint(gpt.config.vocab_size, (1, gpt.config.block_size)))

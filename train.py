@@ -3,10 +3,10 @@
     python train.py                      # train, say how good it is, write checkpoint.pt
     python train.py --n_head 2 --seed 1  # tweak any setting: see --help
 
-Five parts, in reading order. The language: rules that say sentences, and know the exact
-distribution of the next word. The training, against the loss that no model can beat.
-Looking inside: what each head looks at, and what it carries. The checkpoint. Talking to
-a person.
+Six parts, in reading order. The language: rules that say sentences, and know the exact
+distribution of the next word. From text to tensors. The training, against the loss that
+no model can beat. Looking inside: what each head looks at, and what it carries. The
+checkpoint. Talking to a person.
 """
 
 import sys
@@ -41,7 +41,7 @@ BEGIN, END = "<s>", "."
 
 
 def listed(text):
-    """The words of a text: no quotes and commas to forget."""
+    """The words of a text, in lower case; a comma parts words too."""
     return tuple(text.lower().replace(",", " ").split())
 
 
@@ -150,7 +150,9 @@ class State(NamedTuple):
     memory: it must look back for each of these."""
 
     rule: Callable  # takes the state, and says what comes next
-    place: str = ""  # of the noun: the first; after near, and, or: a second; last
+    place: str = (
+        ""  # the noun's: "" is the first; near, and, or: a second; last: the last
+    )
     nouns: tuple = tuple(ANIMAL)  # that may stand there
     numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object
@@ -182,7 +184,7 @@ def noun_phrase(s):
     role = "determiner" if s.place in ("", "last") else ""
     for words, numbers in others:
         rule = after_the if words == POINTING and not s.place else phrase
-        # What settles a bare noun does so in the verb's own row: it is not measured.
+        # A bare noun is said in the row where "the" could be too: it is not measured.
         settled = (*s.settled, "determiner → noun") if role and words else ()
         after = s.then(rule if s.room else noun, numbers=numbers, settled=settled)
         yield (1 - the) / len(others), words or NOTHING, after, role
@@ -193,7 +195,7 @@ def after_the(s):
     two = 0.01 if NOUNS[SEVERAL].intersection(s.nouns) else 0
     same = 0.02 - two if ONE in s.numbers else 0
     yield same, ("same",), described(s, phrase)
-    # No role: no word for one could stand here, so nothing is settled by a choice.
+    # No word for one could stand here: without a choice no role, and nothing settled.
     settled = s.settled if s.place else ()
     yield two, COUNTS, described(s, phrase, numbers=(SEVERAL,), settled=settled)
     yield 1 - same - two, NOTHING, s.then(phrase)
@@ -214,8 +216,8 @@ def phrase(s):
         yield often, SIZES + COLOURS, described(s, noun)
         yield 1 - adjective - often, NOTHING, s.then(noun)
     else:
-        for word, verb in ADJECTIVES.items():
-            after = described(s, quality, verb=verb)
+        for word, asked in ADJECTIVES.items():
+            after = described(s, quality, verb=asked)
             yield 0.5 / len(ADJECTIVES), (word,), after, "adjective"
         yield 0.5, NOTHING, s.then(quality)
 
@@ -235,13 +237,14 @@ def colour(s):
 
 def noun(s):
     """fox; near it also a tree, and as an object whatever the verb asks for"""
+    # A word of two numbers stands twice: "the sheep", as often as cat and cats together.
     said = [word for word in s.nouns for n in s.numbers if word in NOUNS[n]]
     animals = [word for word in said if word in ANIMAL]
     things = [word for word in said if word not in ANIMAL]
     often = 0.7 if s.place == "last" else 0.1
     if not (animals and things):
         often = 1 if things else 0
-    # Where there is a choice: a determiner's of number, among animals; a verb's of things.
+    # A determiner settles the number, which only animals choose; a verb, which thing.
     settled = tuple(r for r in s.settled if (animals if "→ noun" in r else things))
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
@@ -254,11 +257,10 @@ def after_noun(s, word):
     if s.back:
         return s.back
     numbers = tuple(n for n in s.numbers if word in NOUNS[n])
-    told = State(verb, s.place, animal=s.animal, verb=s.verb)
     if s.place:  # with "and" the two are several, with "or" the nearer is asked
         settled = ("conjunction → verb",) if numbers == (ONE,) else ()
         both = (SEVERAL,) if s.place == "and" else numbers
-        return told._replace(numbers=both, settled=settled)
+        return s.then(verb, numbers=both, settled=settled, room=2)
     # The first: the word tells its number, or with sheep the determiner.
     settled = ()
     if len(s.numbers) > len(numbers) == 1:
@@ -322,7 +324,7 @@ def complement(s):
 
 
 def ending(s):
-    """After an object or a complement: with a second noun there is no room for a place."""
+    """After an object or a complement: "near the …", if one noun came before the verb."""
     return State(full_stop if s.place else where)
 
 
@@ -464,8 +466,8 @@ class Sentence(NamedTuple):
 
 
 def say(point):
-    """The words of a sentence. At each choice the state's options share the line from 0
-    to 1, each as much of it as it is likely; `point(state)` lies in the share of one."""
+    """The words of a sentence. In each state `point(state)`, from 0 to 1, picks an option:
+    they lie on this line side by side, likeliest first, each as long as its chance."""
     words, state = [BEGIN], START
     while told := options(state):
         at = point(state)
@@ -502,8 +504,8 @@ def spread(n, seed):
 
 @cache
 def to_come(state):
-    """From a state on: the surprise, in nats, and the number of words, on average, and
-    the most words. Raises Mistake where sentences need not end."""
+    """From a state to the end: the mean surprise, in nats, the mean number of words, and
+    the most, each with the full stop. Raises Mistake where sentences need not end."""
     surprise, length, most = 0.0, 0.0, 0
     try:
         for option in options(state).values():
@@ -534,8 +536,7 @@ def read(text, block_size=None):
     reads.
     """
     if isinstance(text, str):
-        words = text.lower().replace(",", " ").split()
-        text = [word.strip(".!?;:\"'“”‘’…") for word in words]
+        text = [word.strip(".!?;:\"'“”‘’…") for word in listed(text)]
     several = isinstance(text, (list, tuple))
     if not several or not all(isinstance(word, str) for word in text):
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
@@ -611,7 +612,7 @@ def tensors(sentences):
 
 
 def default_config():
-    """The default GPT for the language, as many words as it may have grown to."""
+    """GPTConfig(), with a larger vocab_size where an edited language has more words."""
     return GPTConfig(vocab_size=max(GPTConfig.vocab_size, len(VOCABULARY)))
 
 
@@ -622,14 +623,14 @@ class TrainConfig(Settings):
     steps: int = setting(440, "training steps")
     batch_size: int = setting(144, "sentences in a step")
     learning_rate: float = setting(0.075, "peak; twice for queries and keys", 1e-6, 100)
-    weight_decay: float = setting(0.8, "of queries and keys, values less", 0, 100)
+    weight_decay: float = setting(0.8, "of queries and keys, values a quarter", 0, 100)
     eval_every: int = setting(150, "steps between two looks at the loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
 
 class HeldOut:
-    """The sentences that heads are judged on: those of `count` newly drawn ones that are
-    not in `seen`, the corpus of a training. unseen: whether each is one, if known."""
+    """The sentences that heads are judged on: of `count` random ones, the same each time,
+    those not in `seen`, the corpus of a training. unseen: which these are, if known."""
 
     def __init__(self, seen=(), unseen=None, count=10000):
         sentences = sample(count, "held out")
@@ -638,9 +639,9 @@ class HeldOut:
 
 
 def loss_and_floor(model, count=7000):
-    """The loss on `count` sentences drawn anew, without dropout, and the floor: what the
-    language's own chances give there, which no model beats but by luck. Both in nats a
-    word. As in any draw, common sentences were in training too."""
+    """The loss on the first `count` that HeldOut draws, without dropout, and the floor:
+    what the language's own chances give there, which no model beats but by luck. Both in
+    nats a word. Those that were in training too are not left out."""
     sentences = sample(count, "held out")
     ids, targets = tensors([s.words for s in sentences])
     with looking(model):
@@ -653,7 +654,7 @@ class Moment(NamedTuple):
     """What training looks like at an evaluation."""
 
     step: int
-    loss: float  # on sentences drawn anew, in nats a word
+    loss: float  # on random sentences, in nats a word
     floor: float  # of the same sentences
 
     @property
@@ -680,17 +681,17 @@ def untrained(config, seed=0):
 
 
 def optimizers(model, settings):
-    """Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for the rest.
+    """Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
+    networks") for the matrices inside the blocks, AdamW for the rest.
 
-    Queries and keys learn at twice the rate of the other matrices, what AdamW has at
-    0.8 of it; the last normalisation, which makes the model more or less sure, at 8
-    times. Weight decay is for the heads alone. Each optimizer comes with its schedule:
-    a cosine down to 0, held down in the first 10 steps by a linear warm-up.
+    The factors of rate and decay were found by trial (README: What was tuned).
+    The last normalisation, at 8 times the rate, makes the model more or less sure. Each
+    optimizer comes with its schedule: a cosine down to 0, capped by 10 steps of warm-up.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
-    heads = [block.attention for block in model.blocks]
-    asking = [part.weight for head in heads for part in (head.query, head.key)]
-    giving = [part.weight for head in heads for part in (head.value, head.project)]
+    layers = [block.attention for block in model.blocks]
+    asking = [part.weight for a in layers for part in (a.query, a.key)]
+    giving = [part.weight for a in layers for part in (a.value, a.project)]
     mlps = [p for block in model.blocks for p in block.mlp.parameters() if p.dim() == 2]
     last = list(model.norm.parameters())
     taken = {id(p) for p in asking + giving + mlps + last}
@@ -842,24 +843,23 @@ def patch_each_head(model, pairs, given=None):
     al. 2022; Zhang & Nanda 2023: symmetric pairs, logit difference). The decision is the
     log of how likely the sentence's side of `apart` is, less the same of the other side.
     Returns it, in nats, on the sentence (n,), on the swapped one (n,), and with each head
-    patched (heads, n). With `given`, the heads give that: the means of `mean_outputs`
-    switch each of them off.
+    patched (heads, n). given: what they give instead, for each layer what broadcasts to
+    (n, n_head, T, head_size); the means of `mean_outputs` switch each of them off.
     """
     words, swapped, _ = zip(*pairs)
     ids, others = as_ids(*words), as_ids(*swapped)  # (n, T)
-    n, row = torch.arange(len(ids)), torch.tensor([len(w) - 1 for w in words])
+    each, row = torch.arange(len(ids)), torch.tensor([len(w) - 1 for w in words])
     sides = torch.full((2, len(ids), model.config.vocab_size), -math.inf)
     for i, both in enumerate(zip(words, swapped)):
         for side, may_follow in zip(sides, apart(*both)):
             side[i, [IDS[word] for word in may_follow]] = 0  # added to the logits
 
     def decided(ids):
-        logits = model.logits(ids)[n, row]  # (n, vocab_size)
+        logits = model.logits(ids)[each, row]  # (n, vocab_size)
         own, other = (logits + sides).logsumexp(-1)  # (n,) each
         return own - other
 
     with looking(model):
-        # For each layer (n, n_head, T, head_size), or what broadcasts to it.
         given = given or model.head_outputs(others)
         patched = []
         for layer, head in heads_of(model.config):
@@ -872,13 +872,14 @@ def mean_outputs(model, held_out):
     """What each head gives on average over the words of 1,000 held-out sentences: for
     each layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
     ids = as_ids(*(s.words[:-1] for s in held_out.sentences[:1000]))  # (N, T)
-    words = ids != IDS[END]  # (N, T)
+    spoken = ids != IDS[END]  # (N, T), False where it is filled up
     outputs = model.head_outputs(ids)  # for each layer (N, n_head, T, head_size)
-    return [o.transpose(1, 2)[words].mean(0)[None, :, None] for o in outputs]
+    return [o.transpose(1, 2)[spoken].mean(0)[None, :, None] for o in outputs]
 
 
 class Role(NamedTuple):
-    """What the heads do for one relation; all of it on the half not used to choose."""
+    """What the heads (not words, as in Option.role) do for one relation; all of it on the
+    half of its pairs that was not used to choose."""
 
     name: str
     count: int  # pairs scored
@@ -904,7 +905,8 @@ class Role(NamedTuple):
 
 def pairs_of(held_out, most=300):
     """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each, no
-    two alike up to the row that decides. So short a beginning may occur in training."""
+    two alike up to the row that decides (this beginning may occur in training). Relations
+    with fewer than two pairs, which can't be halved, are left out."""
     rng, pairs = random.Random("pairs"), {name: {} for name in RELATIONS}
     for sentence in held_out.sentences:
         for name, row, source in sentence.relations:
@@ -921,8 +923,8 @@ def looks_of(model, pairs):
     (heads, n), 1 or 0."""
     words, _, source = zip(*pairs)
     maps = torch.cat(model.attention_maps(as_ids(*words)), dim=1)  # (n, heads, T, T)
-    n, row = torch.arange(len(pairs)), torch.tensor([len(w) - 1 for w in words])
-    return (maps[n, :, row].argmax(-1) == torch.tensor(source)[:, None]).T.float()
+    each, row = torch.arange(len(pairs)), torch.tensor([len(w) - 1 for w in words])
+    return (maps[each, :, row].argmax(-1) == torch.tensor(source)[:, None]).T.float()
 
 
 def measure(model, held_out):
@@ -1225,7 +1227,7 @@ def main():
     shares = [share_in_language(model, temperature=t) for t in (1.0, 0.7)]
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
-Loss on sentences drawn anew: {moment.loss:.4f} nats a word (the mean of -log p(next word)).
+Loss on random sentences: {moment.loss:.4f} nats a word (the mean of -log p(next word)).
 The floor is {moment.floor:.4f}, what the language's own chances give on these: without seeing
 the next word no model beats it but by luck. This one is {moment.against_floor}.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.

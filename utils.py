@@ -58,9 +58,9 @@ def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
     """Draw one attention map, weights (T, T), and return its axes.
 
     rows: T row labels, `row_labels(words)` by default; [] for none
-    mark: (row, column) cells to outline, such as the pairs a relation expects
+    mark: (row, column) cells to outline, such as a relation's (row, source)
 
-    Raises ValueError where the shapes do not fit together.
+    Raises ValueError unless weights are (T, T) for the T words.
     """
     weights, T = np.asarray(weights, dtype=float), len(words)
     if weights.shape != (T, T) or not T:
@@ -119,7 +119,7 @@ def head_grid(weights, words, titles=None, *, bands=None, mark=None, title=None)
     for ax in axes.flat:
         if not ax.has_data():
             ax.set_axis_off()
-    scale(figure, axes, "attention weight")
+    colour_bar(figure, axes, "attention weight")
     heading(figure, title)
     return figure
 
@@ -207,7 +207,7 @@ def side_by_side(maps, titles, captions, title):
 def relation_matrices(looks, carries, relations, heads):
     """Draw where heads look beside what they carry; return the figure.
 
-    looks, carries: (n_head, n_relation), shares from 0 to 1; nan is drawn as blank.
+    looks, carries: (all heads, relations); colours end at 0 and 1, nan stays blank.
     Cells where the two differ by a half or more are outlined, and counted in the title.
     """
     both = [np.asarray(values, dtype=float) for values in (looks, carries)]
@@ -226,7 +226,7 @@ def relation_matrices(looks, carries, relations, heads):
         for label in ax.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
         outline(ax, apart)
-    scale(figure, axes, "share of the cases, of the decision")
+    colour_bar(figure, axes, "share of the cases, of the decision")
     where = f"{len(apart)} outlined cells" if len(apart) > 1 else "the outlined cell"
     told = f"Looking is not yet carrying: in {where} they are 0.5 or more apart"
     heading(
@@ -328,8 +328,8 @@ def outline(ax, cells):
         ax.add_patch(Rectangle((column, row), 1, 1, zorder=5, **style))
 
 
-def scale(figure, axes, label):
-    """The colours of all panels, from 0 to 1."""
+def colour_bar(figure, axes, label):
+    """Beside all panels, from 0 to 1."""
     colours = matplotlib.cm.ScalarMappable(matplotlib.colors.Normalize(0, 1), CMAP)
     aspect = 4 * figure.get_figheight()  # a bar of about a quarter of an inch
     bar = figure.colorbar(colours, ax=axes, ticks=[0, 0.5, 1], aspect=aspect, pad=0.01)
@@ -350,7 +350,7 @@ def heading(figure, text):
 def replacing(path):
     """A draft that takes the place of path when all is well, and is gone otherwise.
 
-    Raises OSError, in words, where the folder can't be written.
+    Raises OSError where the folder can't be made or written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
