@@ -150,9 +150,7 @@ class State(NamedTuple):
     memory: it must look back for each of these."""
 
     rule: Callable  # takes the state, and says what comes next
-    place: str = (
-        ""  # the noun's: "" is the first; near, and, or: a second; last: the last
-    )
+    place: str = ""  # the noun's: "" the first; near, and, or: a second; last
     nouns: tuple = tuple(ANIMAL)  # that may stand there
     numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object

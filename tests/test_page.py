@@ -19,6 +19,7 @@ import pytest
 import torch
 
 import attention_demo
+import example
 import train
 from model import GPT, GPTConfig
 
@@ -280,6 +281,34 @@ def test_a_swap_says_which_head_carries_what_python_says(text, other, page, defa
     assert page.text("#next") == before
     page.press("swap", "")
     assert page.text("#swap") == ""
+
+
+def test_page_and_terminal_agree_on_swaps(page, default):
+    """The row, whether there is a decision, and the share of the main carrier."""
+    rng, decided = random.Random("swaps"), []
+    for sentence in train.sample(16, "swaps"):
+        words = list(sentence.words[:-1])
+        source = rng.choice(
+            [i for i in range(1, len(words)) if words[i] not in words[i + 1 :]]
+        )
+        page.type(" ".join(words[1:]))
+        page.press("open", source)
+        chips = page.all("#word [data-do=swap]")
+        if not chips:
+            continue
+        new = rng.choice([chip.text for chip in chips])
+        page.press("swap", f"{source} {new}")
+        pair = example.swap_in(words, f"{words[source]} → {new}")
+        _, share = example.carrier(default[0], pair)
+        bars = [b.text for b in page.all(".carry button span:last-child")]
+        decided.append(bool(bars))
+        assert bool(bars) == math.isfinite(share)
+        if bars:
+            row = page.text("#swap .said div").split(" ▸")[0]
+            assert row == " ".join(pair.words[1:])
+            most = max(float(b.rstrip("%").replace("−", "-")) for b in bars)
+            assert most == pytest.approx(100 * share, abs=0.6)
+    assert {True, False} == set(decided)
 
 
 def test_a_swap_outside_the_language_has_nothing_to_share_out(page):
