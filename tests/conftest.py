@@ -10,14 +10,14 @@ import pytest
 import torch
 from filelock import FileLock  # torch needs it, so it is there
 
+import train
+
 torch.set_num_threads(1)  # as the scripts do; the tests run two at a time
 
 
 @pytest.fixture(scope="session")
 def default_checkpoint(tmp_path_factory):
     """A checkpoint of the default model, trained once for all tests that run together."""
-    import train
-
     folder = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # the folder that the workers share
         folder = folder.parent
@@ -32,6 +32,22 @@ def default_checkpoint(tmp_path_factory):
 @pytest.fixture(scope="session")
 def default(default_checkpoint):
     """The default model, and its held-out sentences."""
-    import train
-
     return train.load_checkpoint(default_checkpoint)
+
+
+@pytest.fixture
+def edited(monkeypatch):
+    """Replace a rule of the language, and forget what was worked out from the old."""
+
+    def forget():
+        train.options.cache_clear()
+        train.to_come.cache_clear()
+
+    def edit(name, rule):
+        rule.__name__ = name
+        monkeypatch.setattr(train, name, rule)
+        forget()
+
+    yield edit
+    monkeypatch.undo()
+    forget()

@@ -441,24 +441,6 @@ def test_a_wrong_rule_is_refused_in_one_line_that_names_it(options, said, monkey
     assert "\n" not in str(refused.value)
 
 
-@pytest.fixture
-def edited(monkeypatch):
-    """Replace a rule of the language, and forget what was worked out from the old."""
-
-    def forget():
-        train.options.cache_clear()
-        train.to_come.cache_clear()
-
-    def edit(name, rule):
-        rule.__name__ = name
-        monkeypatch.setattr(train, name, rule)
-        forget()
-
-    yield edit
-    monkeypatch.undo()
-    forget()
-
-
 def twice(s):
     """The same word, and after it once the end and once not."""
     return [(0.5, ["the"], None), (0.5, ["the"], train.START)]
