@@ -94,8 +94,8 @@ def carried_by(head, roles):
 
 def job(head, roles):
     """What a head carries, a line each: "subject → verb 98%"."""
-    told = [f"{r.name} {r.carries[head]:.0%}" for r in carried_by(head, roles)]
-    return "\n".join(told) or "carries no relation alone"
+    lines = [f"{r.name} {r.carries[head]:.0%}" for r in carried_by(head, roles)]
+    return "\n".join(lines) or "carries no relation alone"
 
 
 def cells(words, roles):
@@ -351,14 +351,14 @@ def machine():
 
     def number(state):
         if state not in numbers:
-            words, told = {}, []
+            words, said = {}, []
             for word, (chance, _, after, *use) in train.options(state).items():
                 alike = float(f"{chance:.9g}"), number(after), *use
                 words.setdefault(alike, []).append(train.IDS[word])
             for (chance, after, *use), ids in words.items():
                 which = place("words", tuple(sorted(ids))), place("uses", tuple(use))
-                told.append((place("said", (place("chances", chance), *which)), after))
-            rule, nexts = zip(*sorted(told))
+                said.append((place("said", (place("chances", chance), *which)), after))
+            rule, nexts = zip(*sorted(said))
             numbers[state] = place("states", (place("rules", rule), *nexts))
         return numbers[state]
 

@@ -44,14 +44,14 @@ def columns():
 
 def tell(text, indent=""):
     """A paragraph."""
-    told = indent + " ".join(text.split())
-    print(textwrap.fill(told, columns() - 1, subsequent_indent=indent))
+    text = indent + " ".join(text.split())
+    print(textwrap.fill(text, columns() - 1, subsequent_indent=indent))
 
 
 def percent(chances, count=2):
     """The first words of a distribution, the likeliest: "eats 79%, drinks 2%"."""
-    told = [f"{word} {p:.0%}" for word, p in chances.items() if p > 0.005][:count]
-    return ", ".join(told or ["(outside the language)"]).replace(train.END, "(end)")
+    shown = [f"{word} {p:.0%}" for word, p in chances.items() if p > 0.005][:count]
+    return ", ".join(shown or ["(outside the language)"]).replace(train.END, "(end)")
 
 
 def show_map(words, weights):
@@ -110,16 +110,16 @@ def show_swap(model, pair):
     said[f"it reads {new}"] = expect(model, swapped)
     head, share = carrier(model, pair)
     if source == len(words) - 1:
-        told = (
+        text = (
             "This row reads the swapped word itself: no head has to look back for it."
         )
     elif math.isnan(share):
-        told = """No decision to share out: both may go on with the same words, one has
+        text = """No decision to share out: both may go on with the same words, one has
             left the language, or the model hardly tells them apart."""
     else:
         layer, place = train.heads_of(model.config)[head]
         name = head_names(model.config)[head]
-        told = f"So {name} carries {share:.0%} of this decision."
+        text = f"So {name} carries {share:.0%} of this decision."
         print(f"  {name} looks back:")
         show_map(words, train.inspect_attention(model, words).weights[layer, place])
         given = model.head_outputs(train.as_ids(swapped))[layer][:, place]
@@ -127,7 +127,7 @@ def show_swap(model, pair):
             said[f"only {name} hears {new}"] = expect(model, words)
     for reader, chances in said.items():
         print(f"  {reader:<{max(map(len, said))}}  says {percent(chances)}")
-    tell(told, "  ")
+    tell(text, "  ")
     truth, after = (percent(next_words(w), 3) for w in (words, swapped))
     tell(f"the truth: {truth}; after the swap: {after}", "  ")
 
@@ -149,12 +149,12 @@ def show_sentence(model, words):
         looks = maps[:, row, source]  # (heads,)
         decides = f"{words[row]} ▸ {(*words, '…')[row + 1]}"
         print(f"  {decides:<18} {name}")
-        told = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
+        text = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
         if math.isnan(share):
-            told = "the model hardly tells them apart"
+            text = "the model hardly tells them apart"
         elif (most := looks.argmax().item()) != head:
-            told += f"; {names[most]} looks {looks[most]:.0%}"
-        tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
+            text += f"; {names[most]} looks {looks[most]:.0%}"
+        tell(f"{words[source]} → {pair.swapped[source]}: {text}", "    ")
         if math.isfinite(share):
             main = head, name  # the last one's map is shown
     if main:
@@ -188,8 +188,8 @@ def show_table(roles, names):
             f"{r.looks[r.head]:.2f} {r.carries[r.head]:z6.2f}   {r.flips[r.head]:.2f}  "
             f"{r.offset_looks:.2f}  {r.untrained_looks:.2f}"
         )
-        told = f"{head:<6}  {numbers}" if r.known else "the model does not know it"
-        print(f"  {r.name:<19}{below} {told}")
+        line = f"{head:<6}  {numbers}" if r.known else "the model does not know it"
+        print(f"  {r.name:<19}{below} {line}")
 
 
 def show_jobs(roles, names):
@@ -204,8 +204,8 @@ def show_jobs(roles, names):
                 jobs["a part of"].append(r.name)
             elif r.looks[head] >= 0.95 and r.carries[head] < 0.05:
                 jobs["looks without carrying"].append(r.name)
-        told = [f"{what} {', '.join(which)}" for what, which in jobs.items() if which]
-        tell(f"{name}: {'; '.join(told) or 'carries no relation'}.")
+        parts = [f"{what} {', '.join(which)}" for what, which in jobs.items() if which]
+        tell(f"{name}: {'; '.join(parts) or 'carries no relation'}.")
 
 
 def show_removal(roles, names):

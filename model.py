@@ -45,11 +45,11 @@ class Mistake(ValueError):
 
 def check(name, value, kind, least, most):
     """Raise Mistake unless a value is of this type, and from least to most."""
-    told = {int: "a whole number", float: "a number", bool: "a truth value"}[kind]
+    what = {int: "a whole number", float: "a number", bool: "a truth value"}[kind]
     kinds = (int, float) if kind is float else kind
     fits = isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
     if not (fits and least <= value <= most):
-        raise Mistake(f"{name}={value!r:.40}: it must be {told} from {least} to {most}")
+        raise Mistake(f"{name}={value!r:.40}: it must be {what} from {least} to {most}")
 
 
 def setting(default, text, least=1, most=10**6):

@@ -360,7 +360,7 @@ def options(state):
     likeliest first. Raises Mistake, a line that names the rule, where that is wrong."""
     if state is None:
         return {}
-    told, rule = {}, f"the rule {state.rule.__name__} in train.py"
+    choices, rule = {}, f"the rule {state.rule.__name__} in train.py"
     try:
         lines = list(state.rule(state))
     except KeyError as missing:
@@ -373,19 +373,19 @@ def options(state):
             said = [Option(chance / len(words), word, after, *use) for word in words]
         for option in said if chance else ():
             word = option.word
-            if before := told.get(word):
+            if before := choices.get(word):
                 if before[1:] != option[1:]:
                     raise Mistake(f'{rule} says "{word}" twice, with other memories')
                 option = option._replace(chance=before.chance + option.chance)
-            told[word] = option
-    for fault in faults(told.values()):
+            choices[word] = option
+    for fault in faults(choices.values()):
         raise Mistake(f"{rule} {fault}")
-    return dict(sorted(told.items(), key=lambda item: -item[1].chance))
+    return dict(sorted(choices.items(), key=lambda item: -item[1].chance))
 
 
-def faults(told):
+def faults(choices):
     """What is wrong with the Options of a state, as texts."""
-    for chance, word, _, role, settled in told:
+    for chance, word, _, role, settled in choices:
         if word not in IDS:
             yield f'says "{word}", which is not in VOCABULARY: no KINDS has it'
         if chance <= 0:
@@ -394,7 +394,7 @@ def faults(told):
             yield f'gives the role "{role}", which begins no relation'
         if unlisted := [name for name in settled if name not in RELATIONS]:
             yield f'settles "{unlisted[0]}", which is not in RELATIONS'
-    total = sum(option.chance for option in told)
+    total = sum(option.chance for option in choices)
     if abs(total - 1) > 1e-9:
         yield f"has chances that sum to {total:.3g}, not 1"
 
@@ -442,8 +442,8 @@ def relations_of(words):
     places, found = {}, []
     taken, _ = follow(from_begin(words))
     for row, option in enumerate(taken):  # the option says word row + 1
-        told = [Relation(n, row, places.get(n.split()[0], row)) for n in option.settled]
-        found += [relation for relation in told if relation.source < row]
+        some = [Relation(n, row, places.get(n.split()[0], row)) for n in option.settled]
+        found += [relation for relation in some if relation.source < row]
         places[option.role] = row + 1
     return tuple(found)
 
@@ -467,9 +467,9 @@ def say(point):
     """The words of a sentence. In each state `point(state)`, from 0 to 1, picks an option:
     they lie on this line side by side, likeliest first, each as long as its chance."""
     words, state = [BEGIN], START
-    while told := options(state):
+    while choices := options(state):
         at = point(state)
-        for word, option in told.items():
+        for word, option in choices.items():
             at -= option.chance
             if at < 0:
                 break
@@ -552,9 +552,9 @@ def read(text, block_size=None):
 
 def unknown(words, place):
     """A line about a word that the language does not have, and what could stand there."""
-    told = f'"{one_line(words[place], 30)}" is not among the {len(VOCABULARY)} words of the language'
+    why = f'"{one_line(words[place], 30)}" is not among the {len(VOCABULARY)} words of the language'
     if near := difflib.get_close_matches(words[place][:30], VOCABULARY[2:], 3, 0.7):
-        return f"{told}: the nearest are {', '.join(near)}"
+        return f"{why}: the nearest are {', '.join(near)}"
     before, after = words[:place], words[place + 1 : place + 2]
     fits = defaultdict(list)
     for word in next_words(before):
@@ -562,11 +562,11 @@ def unknown(words, place):
             kind = next(kind for kind in KINDS if word in KINDS[kind])
             fits[kind].append(word)
     if not fits:
-        return f"{told}: python example.py --words shows them"
+        return f"{why}: python example.py --words shows them"
     # The kind with the most words is what a new word most likely is: a noun.
     kinds = sorted(fits, key=lambda kind: -len(fits[kind]))[:2]
     hints = [f"{', '.join(fits[kind][:4])} ({kind})" for kind in kinds]
-    return f"{told}: here could stand {'; '.join(hints)}"
+    return f"{why}: here could stand {'; '.join(hints)}"
 
 
 def from_begin(words):
@@ -811,8 +811,8 @@ def minimal_pair(words, source, rng):
     words that may follow both, if possible of the same animal (cats, for cat), picked by
     `rng`; None where there is none.
     """
-    told = options(follow(words[:source])[1])
-    others = sorted(w for w in told if told[w].role == told[words[source]].role)
+    said = options(follow(words[:source])[1])
+    others = sorted(w for w in said if said[w].role == said[words[source]].role)
     rng.shuffle(others)
     own, found = next_words(words).keys(), {}
     for other in others:
@@ -1025,8 +1025,8 @@ def generate(model, prompt="", temperature=1.0, top_k=None, seed=None):
 
 def share_in_language(model, count=1000, temperature=1.0, seed=0):
     """The share of sampled sentences that are in the language, by the exact test."""
-    told = generate_many(model, count, temperature=temperature, seed=seed)
-    return sum(in_language(words) for words in told) / count
+    sentences = generate_many(model, count, temperature=temperature, seed=seed)
+    return sum(in_language(words) for words in sentences) / count
 
 
 # ------------------------------------------------------------------- the checkpoint
@@ -1134,8 +1134,8 @@ def say_aside(line):
 
 def progress(model, moment):
     """Tell how training goes, a line at a time."""
-    told = f"step {moment.step:>5}   loss {moment.loss:.3f}, floor {moment.floor:.3f}"
-    say_aside(f"{told}: {moment.against_floor}")
+    line = f"step {moment.step:>5}   loss {moment.loss:.3f}, floor {moment.floor:.3f}"
+    say_aside(f"{line}: {moment.against_floor}")
 
 
 def plain(error):
@@ -1207,8 +1207,8 @@ def main():
         kind = {"action": "store_true"} if f.type is bool else {"type": f.type}
         parser.add_argument(f"--{f.name}", help=f.metadata["help"], **kind)
     parser.set_defaults(**asdict(default_config()), **asdict(TrainConfig()))
-    told = f"the file: {CHECKPOINT}, for another shape a name such as n_head-2.pt"
-    parser.add_argument("--out", default=argparse.SUPPRESS, help=told)
+    text = f"the file: {CHECKPOINT}, for another shape a name such as n_head-2.pt"
+    parser.add_argument("--out", default=argparse.SUPPRESS, help=text)
     flags = vars(parser.parse_args())
     config = GPTConfig(**{f.name: flags.pop(f.name) for f in fields(GPTConfig)})
     out = flags.pop("out", own_name(config))

@@ -228,9 +228,9 @@ def relation_matrices(looks, carries, relations, heads):
         outline(ax, apart)
     colour_bar(figure, axes, "share of the cases, of the decision")
     where = f"{len(apart)} outlined cells" if len(apart) > 1 else "the outlined cell"
-    told = f"Looking is not yet carrying: in {where} they are 0.5 or more apart"
+    title = f"Looking is not yet carrying: in {where} they are 0.5 or more apart"
     heading(
-        figure, told if len(apart) else "Looking and carrying are nowhere 0.5 apart"
+        figure, title if len(apart) else "Looking and carrying are nowhere 0.5 apart"
     )
     return figure
 
