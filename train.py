@@ -362,10 +362,14 @@ def options(state):
         return {}
     choices, rule = {}, f"the rule {state.rule.__name__} in train.py"
     try:
-        lines = list(state.rule(state))
+        lines = [(float(p), w, after, *use) for p, w, after, *use in state.rule(state)]
     except KeyError as missing:
         raise Mistake(f"{rule} looks for {missing}, which a table lacks") from None
+    except Exception as error:  # a slip of whoever edited it
+        raise Mistake(f"{rule} fails: {error!r}") from error
     for chance, words, after, *use in lines:
+        if not isinstance(after, State | None):
+            raise Mistake(f"{rule} goes on to {after!r:.40}, which is no State")
         if words is NOTHING:
             later = options(after).values()
             said = [option._replace(chance=chance * option.chance) for option in later]
@@ -388,15 +392,17 @@ def faults(choices):
     for chance, word, _, role, settled in choices:
         if word not in IDS:
             yield f'says "{word}", which is not in VOCABULARY: no KINDS has it'
-        if chance <= 0:
+        if not chance > 0:
             yield f'says "{word}" with the chance {chance}'
         if role not in ROLES:
             yield f'gives the role "{role}", which begins no relation'
         if unlisted := [name for name in settled if name not in RELATIONS]:
             yield f'settles "{unlisted[0]}", which is not in RELATIONS'
     total = sum(option.chance for option in choices)
-    if abs(total - 1) > 1e-9:
+    if not abs(total - 1) < 1e-9:
         yield f"has chances that sum to {total:.3g}, not 1"
+    if any((option.word == END) != (option.state is None) for option in choices):
+        yield f'ends without "{END}", or goes on after it'
 
 
 START = State(noun_phrase)
@@ -553,19 +559,19 @@ def read(text, block_size=None):
 def unknown(words, place):
     """A line about a word that the language does not have, and what could stand there."""
     why = f'"{one_line(words[place], 30)}" is not among the {len(VOCABULARY)} words of the language'
-    if near := difflib.get_close_matches(words[place][:30], VOCABULARY[2:], 3, 0.7):
-        return f"{why}: the nearest are {', '.join(near)}"
-    before, after = words[:place], words[place + 1 : place + 2]
-    fits = defaultdict(list)
-    for word in next_words(before):
+    before, after = words[:place], [w for w in words[place + 1 :][:1] if w in IDS]
+    fits = defaultdict(dict)  # kind to word to chance
+    for word, chance in next_words(before).items():
         if word != END and all(w in next_words([*before, word]) for w in after):
             kind = next(kind for kind in KINDS if word in KINDS[kind])
-            fits[kind].append(word)
+            fits[kind][word] = chance
+    known = [word for some in fits.values() for word in some] or VOCABULARY[2:]
+    if near := difflib.get_close_matches(words[place][:30], known, 3, 0.8):
+        return f"{why}: the nearest are {', '.join(near)}"
     if not fits:
         return f"{why}: python example.py --words shows them"
-    # The kind with the most words is what a new word most likely is: a noun.
-    kinds = sorted(fits, key=lambda kind: -len(fits[kind]))[:2]
-    hints = [f"{', '.join(fits[kind][:4])} ({kind})" for kind in kinds]
+    kinds = sorted(fits, key=lambda kind: -sum(fits[kind].values()))[:2]
+    hints = [f"{', '.join([*fits[kind]][:4])} ({kind})" for kind in kinds]
     return f"{why}: here could stand {'; '.join(hints)}"
 
 
@@ -664,7 +670,8 @@ class Moment(NamedTuple):
     def against_floor(self):
         """The same in words. A model far below the floor must see the next word."""
         if self.above < -0.1:
-            return f"{-self.above:.2f}% BELOW the floor: causal_mask shows the future"
+            why = "the model sees the future, by causal_mask or attention"
+            return f"{-self.above:.2f}% BELOW the floor: {why}"
         return f"{max(0, self.above):.2f}% above the floor"
 
 

@@ -453,8 +453,20 @@ def unlisted(s):
 
 @pytest.mark.parametrize(
     "rule",
-    [lambda s: [], lambda s: [(0.9, [END], None)], twice, unlisted],
-    ids=["no options", "chances", "twice", "a relation of its own"],
+    [
+        pytest.param(lambda s: [], id="no options"),
+        pytest.param(lambda s: None, id="nothing"),
+        pytest.param(lambda s: [(0.9, [END], None)], id="chances"),
+        pytest.param(lambda s: [(math.nan, [END], None)], id="not a number"),
+        pytest.param(lambda s: [("most", [END], None)], id="a chance in words"),
+        pytest.param(lambda s: [(1, [END])], id="no state afterwards"),
+        pytest.param(lambda s: [(1, ["the"], train.noun)], id="a rule for a state"),
+        pytest.param(lambda s: [(1, None, train.noun)], id="nothing, then a rule"),
+        pytest.param(lambda s: [(1, ["the"], None)], id="no full stop"),
+        pytest.param(lambda s: [(1, [END], train.START)], id="on after a full stop"),
+        twice,
+        unlisted,
+    ],
 )
 @pytest.mark.parametrize(
     "use", [train.entropy, lambda: sample(100, 1), lambda: train.spread(100, 1)]

@@ -93,7 +93,7 @@ def test_a_row_that_sees_nothing_is_said(monkeypatch):
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        (0.5, "66.67% BELOW the floor: causal_mask"),
+        (0.5, "66.67% BELOW the floor: the model sees the future"),
         (1.515, "1.00% above"),
         (1.4999, "0.00%"),
     ],
