@@ -9,6 +9,11 @@ sentence, by hand. All heads, beside the model untrained. The heads that serve s
 the heads that serve meaning, apart. And how heads come to be, in a training of its own.
 """
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import base64
 import inspect
 import json

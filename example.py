@@ -8,6 +8,11 @@ A causal model settles a word in the row of the word before it: `the ▸ bird` i
 that has read "the" and is about to say "bird".
 """
 
+import signal
+
+if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import math
 import os
 import random
@@ -33,13 +38,13 @@ def styled(text, style):
     return text if plain else f"\033[{style}m{text}\033[0m"
 
 
-def heading(text):
-    print(f"\n{styled(text, '1')}")
-
-
 def columns():
     """The width to write in: the terminal's, 79 at most."""
     return max(30, min(79, shutil.get_terminal_size().columns))
+
+
+def heading(text):
+    print(f"\n{styled(textwrap.fill(text, columns() - 1), '1')}")
 
 
 def tell(text, indent=""):
@@ -69,7 +74,7 @@ def swap_in(words, swap):
     possible place, up to the row that it changes most. Raises Mistake where it is none."""
     if not words:
         raise Mistake("type a sentence first, then a swap")
-    parts = swap.lower().replace('"', "").replace("→", " → ").split()
+    parts = swap.lower().strip(" .").replace('"', "").replace("→", " → ").split()
     if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, train.END):
         raise Mistake('a swap names two words: "cat → cats"')
     old, _, new = parts
@@ -158,10 +163,10 @@ def show_sentence(model, words):
         if math.isfinite(share):
             main = head, name  # the last one's map is shown
     if main:
-        print(f"  {names[main[0]]}, the main carrier of {main[1]}:")
+        print(f"  {names[main[0]]} carries most of {main[1]} here:")
         show_map(words, maps[main[0]])
     if not found:
-        print("  No word here is settled by one further back than the word before it.")
+        tell("It has none of the measured relations; try a swap of your own.", "  ")
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     if where := train.leaves(words):
         tell(f"Outside the language: {where}.", "  ")
@@ -238,7 +243,7 @@ def ask(model):
                     words = read(line, model.config.block_size)
                     show_sentence(model, words)
             except Mistake as mistake:
-                print(f"  {mistake}")
+                tell(str(mistake), "  ")
     print()
 
 

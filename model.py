@@ -207,11 +207,11 @@ class GPT(nn.Module):
         Raises ValueError where there is no such head.
         """
         layers, heads = range(self.config.n_layer), range(self.config.n_head)
+        if missing := set(patches) - {(i, j) for i in layers for j in heads}:
+            raise ValueError(f"there is no head (layer, head) {missing.pop()!r}")
         before = [dict(block.attention.patches) for block in self.blocks]
         try:
             for (layer, head), tensor in patches.items():
-                if layer not in layers or head not in heads:
-                    raise ValueError(f"there is no head {layer, head}, counted from 0")
                 self.blocks[layer].attention.patches[head] = tensor
             yield
         finally:

@@ -9,10 +9,13 @@ no model can beat. Looking inside: what each head looks at, and what it carries.
 checkpoint. Talking to a person.
 """
 
+import signal
 import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 (a line is kinder than a traceback)
     sys.exit("Toy GPT needs Python 3.11 or newer.")
+if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import argparse
 import codecs
@@ -544,7 +547,7 @@ def read(text, block_size=None):
     several = isinstance(text, (list, tuple))
     if not several or not all(isinstance(word, str) for word in text):
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
-    words = [BEGIN, *(word for word in text if word and word != BEGIN)]
+    words = [BEGIN, *(word.lower() for word in text if word and word != BEGIN)]
     if len(words) == 1:
         raise Mistake('the sentence is empty: try "the hungry fox eats the mouse"')
     if block_size and len(words) > block_size:
@@ -599,9 +602,13 @@ def leaves(words):
 
 
 def as_ids(*sentences):
-    """Lists of words as ids (N, T) int64, filled up with full stops."""
+    """Lists of words as ids (N, T) int64, filled up with full stops. Raises Mistake
+    where a word is unknown."""
     columns = zip_longest(*sentences, fillvalue=END)
-    return torch.tensor([list(map(IDS.get, column)) for column in columns]).T
+    try:
+        return torch.tensor([[IDS[word] for word in column] for column in columns]).T
+    except KeyError as missing:
+        raise Mistake(f"{missing} is not a word: use read(text)") from None
 
 
 def tensors(sentences):
@@ -731,6 +738,7 @@ def one_thread():
 
 
 @one_thread()
+@torch.inference_mode(False)  # gradients, wherever this is called
 def train(config, settings, watch=lambda model, moment: None):
     """Train a new GPT; returns it in eval mode, and sentences that it has not seen.
 
@@ -745,8 +753,7 @@ def train(config, settings, watch=lambda model, moment: None):
     corpus = spread(settings.steps * size, f"corpus {settings.seed}")
     batches = zip(*(part.split(size) for part in tensors(corpus)))  # of (batch_size, T)
     both = optimizers(model, settings)
-    # The caller's random state stays; gradients are needed wherever this is called.
-    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
         torch.manual_seed(settings.seed)  # of the dropout
         for step, (ids, targets) in enumerate(batches, 1):
             model.train()
@@ -918,7 +925,8 @@ def pairs_of(held_out, most=300):
             words, found = sentence.words[: row + 1], pairs[name]
             if len(found) == most or words in found:
                 continue
-            if pair := minimal_pair(words, source, rng):
+            pair = minimal_pair(words, source, rng)
+            if pair and pair.swapped not in found:  # else it is there, the other way
                 found[words] = pair
     return {name: list(some.values()) for name, some in pairs.items() if len(some) > 1}
 
@@ -1064,6 +1072,7 @@ def write(path, data=None):
 def save_checkpoint(path, model, held_out):
     """Write the model, and what it takes to trust it later, a checksum at the end:
     `torch.load` opens the file too. Raises Mistake."""
+    model = getattr(model, "_orig_mod", model)  # as it was before torch.compile
     loss, floor = loss_and_floor(model, 200)
     content = {
         "config": asdict(model.config),
@@ -1168,6 +1177,7 @@ def polite():
     A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A
     closed pipe: quietly. One thread, so that all that is told can be repeated bit for bit.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     codecs.register_error("plain", plain)
     for name in ("stdin", "stdout", "stderr"):

@@ -190,7 +190,7 @@ def test_patches_nest_and_end_with_their_block():
     assert torch.equal(gpt(IDS)[0], before) and not torch.equal(one, before)
 
 
-@pytest.mark.parametrize("head", [(0, N_HEAD), (1, 0), (-1, 0), (0, -1)])
+@pytest.mark.parametrize("head", [(0, N_HEAD), (1, 0), (-1, 0), (0, -1), 0])
 def test_there_is_no_such_head(head):
     with (
         pytest.raises(ValueError, match="there is no head"),

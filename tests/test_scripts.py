@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -608,6 +609,17 @@ def test_control_c_stops_training_at_once(odd):
     assert lines == {"", "train.py: stopped. Nothing was written that is not whole."}
     assert os.listdir(odd) == ["checkpoint.pt"]
     assert (odd / "checkpoint.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("script", ["train.py", "example.py", "attention_demo.py"])
+@pytest.mark.parametrize("seconds", [0.3, 0.8])
+def test_control_c_while_torch_is_imported(script, seconds, odd):
+    process = start(odd, script)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert b"Traceback" not in error and error.count(b"stopped") <= 1
 
 
 @pytest.fixture(scope="module")
