@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 import model as gpt
 import train
-from model import GPT, GPTConfig
+from model import GPT, GPTConfig, check
 
 # --------------------------------------------------------------------- heads and seeds
 
@@ -505,13 +505,19 @@ def faults(copies=200, saves=50, trainings=8):
     return all(rows)
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(1)
+def main():
     parts = {p.__name__: p for p in (heads, seeds, experiments, speed, faults)}
     parser = argparse.ArgumentParser(description="Measure what the README quotes.")
     parser.add_argument("part", choices=parts)
     parser.add_argument("first", nargs="?", type=int, default=1000, help="first seed")
     parser.add_argument("count", nargs="?", type=int, default=20, help="how many seeds")
     flags = parser.parse_args()
+    check("first", flags.first, int, 0, 10**9)
+    check("count", flags.count, int, 1, 10**4)
     several = flags.part in ("heads", "seeds", "experiments")
     parts[flags.part](*((flags.first, flags.count) if several else ()))
+
+
+if __name__ == "__main__":
+    with train.polite():
+        main()
