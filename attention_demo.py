@@ -20,7 +20,7 @@ import json
 import math
 import textwrap
 import webbrowser
-from collections import namedtuple
+from collections import defaultdict, namedtuple
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -343,11 +343,11 @@ def as_json(data):
 def machine():
     """The language as a table; states with the same future are one.
 
-    A state is "rule,back,back,...", in base 36: after each thing that its rule may say
-    comes the state so many places back; the place before the first is the end. What is
-    said is "chance of each,words,use", by place in these lists; a use [role, settled by].
+    A state is one of the ways on, "rule,back,back,...", in base 36: after each thing that
+    the rule may say comes the state so many places back; before the first is the end.
+    Said is "chance of each,words,use", by place in these lists; a use [role, settled by].
     """
-    lists = {n: {} for n in ("words", "chances", "uses", "said", "rules", "states")}
+    lists = defaultdict(dict)
 
     def place(name, item):
         return lists[name].setdefault(item, len(lists[name]))
@@ -367,14 +367,14 @@ def machine():
             numbers[state] = place("states", (place("rules", rule), *nexts))
         return numbers[state]
 
-    table, states = {"start": number(train.START)}, enumerate(lists["states"])
-    lists["states"] = [(r, *(at - n for n in ns)) for at, (r, *ns) in states]
+    start, states = number(train.START), enumerate(lists["states"])
+    ways = [(r, *(at - n for n in ns)) for at, (r, *ns) in states]
+    lists["states"] = [(place("ways", way),) for way in ways]
+    table = {name: list(lists.pop(name)) for name in ("chances", "uses")}
     for name, rows in lists.items():
-        table[name] = rows = list(rows)
-        if name not in ("chances", "uses"):
-            texts = [",".join(np.base_repr(n, 36) for n in row) for row in rows]
-            table[name] = ";".join(texts)
-    return table
+        texts = [",".join(np.base_repr(n, 36) for n in row) for row in rows]
+        table[name] = ";".join(texts)
+    return {"start": start, **table}
 
 
 def logits_of_the_page(model, ids):

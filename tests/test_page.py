@@ -159,26 +159,39 @@ def test_a_deeper_model_too(browser, tmp_path):
     assert len(page.all("#cards .head")) == 24
     page.press("head", 23)
     assert page.text("#big h2").startswith("L3H8")
-    page.press("task", 0)
+    page.press("open", 2)
+    page.press("swap", "2 cats")
     assert "no decision to share out" in page.text("#swap")
     assert browser.get_log("browser") == []
 
 
 def test_the_truth_in_the_page_is_that_of_the_language(page):
-    rng, asked = random.Random("truth"), [["<s>", "cat", "the"], ["the"], []]
+    rng, asked = random.Random("truth"), [["<s>", "cat", "the"]]
     asked += [["<s>", *rng.choices(train.VOCABULARY, k=3)] for _ in range(47)]
     for sentence in train.sample(450, "truth"):
         asked.append(list(sentence.words[: rng.randint(1, len(sentence.words))]))
     told = page.js("return arguments[0].map((words) => toyGPT.truth(words))", asked)
     for words, chances in zip(asked, told):
-        exact = train.next_words(words) if words[:1] == ["<s>"] else {}
-        assert chances == pytest.approx(exact, abs=1e-9), words
+        assert chances == pytest.approx(train.next_words(words), abs=1e-9), words
 
 
-@pytest.mark.parametrize("options", [{"off": [9]}, {"from": {"0": ["<s>"]}}])
-def test_a_head_that_is_not_there_and_words_too_few_are_refused(page, options):
-    look = "try { toyGPT.look(['<s>', 'the'], arguments[0]) } catch (e) { return e.message }"
-    assert "no such head, or words of another length" in page.js(look, options)
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("look(['<s>', 'the'], {off: [9]})", "no such head, or words of another"),
+        ("look(['<s>', 'the'], {from: {0: ['<s>']}})", "no such head, or words of"),
+        ("look(['<s>', 'the'], {off: 3})", "off must be a list of heads"),
+        ("look(['<s>', 'the'], {from: null})", "from an object {head: words}"),
+        ("look(['<s>', 'wolf'])", "words of this language"),
+        ("look(['the'])", "words must be a list that begins with <s>"),
+        ("look('the cat')", "words must be a list that begins with <s>"),
+        ("look()", "words must be a list that begins with <s>"),
+        ("truth(['the'])", "words must be a list that begins with <s>"),
+        ("truth()", "words must be a list that begins with <s>"),
+    ],
+)
+def test_the_console_is_told_what_would_do(page, call, told):
+    assert told in page.js(f"try {{ toyGPT.{call} }} catch (e) {{ return e.message }}")
 
 
 def test_a_sentence_is_read_at_each_key(page):
@@ -213,6 +226,35 @@ def test_where_a_sentence_leaves_the_language_others_are_offered(page):
     page.press("replace", "3 eats")
     assert page.one("#text").get_attribute("value") == "the cat eats the fish"
     assert page.text("#say") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "the hungry little brown fox seeks zzz now",
+            ("“brown”", "“zzz” is not among"),
+        ),
+        (
+            "the hungry little brown fox near the cow eats the mouse the dog sleeps",
+            (
+                "After “the hungry little” this language does not say “brown”",
+                "too long",
+            ),
+        ),
+        (
+            "the cat near the dogs chases the bird near the tree today",
+            ("chases the bird” this language does not say “near”", "“today” is not"),
+        ),
+        ("dogs the ca", ("After “dogs” this language does not say “the”",)),
+    ],
+)
+def test_where_the_known_beginning_left_the_language_is_told_too(page, text, told):
+    page.type(text)
+    said = [div.text for div in page.all("#say > div")]
+    assert len(said) == len(told) and all(map(str.__contains__, said, told)), said
+    page.js("document.querySelector('#say .chip').click()")
+    assert told[0] not in page.text("#say")
 
 
 def test_a_head_is_chosen_and_switched_off(page):
@@ -376,6 +418,8 @@ def test_a_head_that_is_off_is_not_patched(page):
     page.press("switch", 0)
     told = page.text("#next")
     assert "L1H1 off" in told and "L1H1 patched" not in told
+    label = page.one("[data-do=patch]").get_attribute("aria-label")
+    assert "is off" in label and "Press" not in label
     page.press("patch", 0)
     assert "L1H1 patched" not in page.text("#next") + page.text("#swap")
 
@@ -433,6 +477,30 @@ def test_what_changes_is_announced_in_a_sentence(page):
     assert told.startswith("L1H4 off") and ", not chases" in told
 
 
+def test_what_stays_the_same_is_not_announced_as_another(browser, page):
+    link = "#s=the+cat+near+the+dogs&row=5&swap=2.cats&off=L1H2&untrained=1"
+    page = Page(browser, page.file, link)
+    assert re.search(r"still says (\S+) 2% \(2% before\)\.$", page.text("#status"))
+
+
+def test_the_status_does_not_hide_what_has_the_keyboard(browser, page):
+    size = {"width": 360, "height": 640, "deviceScaleFactor": 1, "mobile": True}
+    try:
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        page.press("task", 0)
+        page.js("document.querySelector('.carry button:last-child').focus()")
+        page.browser.switch_to.active_element.send_keys(Keys.ENTER)
+        for _ in range(12):  # over the cards, into the map
+            page.browser.switch_to.active_element.send_keys(Keys.TAB)
+            covered = page.js(
+                "return document.activeElement.getBoundingClientRect().bottom -"
+                "document.getElementById('status').getBoundingClientRect().top"
+            )
+            assert covered <= 0
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 def test_escape_leaves_the_menu_of_a_word(page):
     page.press("open", 2)
     page.one("#word .chip").send_keys(Keys.ESCAPE)
@@ -440,17 +508,36 @@ def test_escape_leaves_the_menu_of_a_word(page):
     assert page.js("return document.activeElement.dataset.with") == "2"
 
 
-def test_an_example_of_another_language_does_no_harm(browser, default, tmp_path):
-    """The first word of an example is not known any more, or what it is swapped for."""
+def test_a_language_that_lacks_the_examples(browser, default, tmp_path, monkeypatch):
+    """Words of them are not known any more, or not said: the page does without."""
+    path, opened = tmp_path / "explorer.html", []
+    kept = ("the dog eats the bone", "dog", "horse")
+    unsaid = ("the hungry little brown fox sleeps", "hungry", "sleepy")
+    lacking = ("the lion sleeps", "the", "two"), ("the cat sleeps", "cat", "lion")
+    for examples in ((*lacking, unsaid, kept), lacking):
+        monkeypatch.setattr(attention_demo, "EXAMPLES", examples)
+        attention_demo.write_page(*default, [], path)
+        page = Page(browser, path.as_uri())
+        text = page.one("#text").get_attribute("value")
+        assert [chip.text for chip in page.all("#examples .chip")] == [text]
+        assert train.in_language(train.read(text)) and page.text("#say") == ""
+        opened.append(text)
+        tasks = [task.text for task in page.all(".task b")]
+        for task in range(len(tasks)):
+            page.press("task", task)
+        assert browser.get_log("browser") == []
+    assert opened[0] == kept[0] and tasks == ["1. Before training"]
+
+
+def test_a_model_is_not_said_to_show_what_it_does_not(browser, default, tmp_path):
+    model, held_out = train.untrained(default[0].config), default[1]
     path = tmp_path / "explorer.html"
-    attention_demo.write_page(*default, [], path)
-    text = path.read_text(encoding="utf-8")
-    text = text.replace('"text":"the cat near', '"text":"the lion near')
-    path.write_text(text.replace('"word":"horse"', '"word":"lion"'), encoding="utf-8")
-    opened = Page(browser, path.as_uri())
-    for task in range(4):
-        opened.press("task", task)
-    assert browser.get_log("browser") == []
+    roles = train.measure(model, train.HeldOut(count=200))
+    attention_demo.write_page(model, held_out, roles, path)
+    page = Page(browser, path.as_uri())
+    assert [task.text for task in page.all(".task b")] == ["1. Before training"]
+    assert page.text(".job") == page.all(".job")[-1].text
+    assert "learned none of the measured relations" in page.text(".job")
 
 
 def test_a_link_keeps_the_state(browser, page):
