@@ -303,7 +303,7 @@ def paint(ax, values, blank, limits=(0, 1), cmap=CMAP, numbers=None):
         vmin=limits[0],
         vmax=limits[1],
         cmap=cmap,
-        edgecolors="none" if large else "w",
+        edgecolors="none" if large else "white",
         linewidth=0.5,
         rasterized=large,
     )
@@ -314,7 +314,8 @@ def paint(ax, values, blank, limits=(0, 1), cmap=CMAP, numbers=None):
     for row, column in np.argwhere(~np.asarray(blank)) if numbers else ():
         text = format(values[row, column], numbers)
         text = text.lstrip("-") if float(text) == 0 else text  # never "-0.0"
-        ink = "k" if luminance[row, column] > 0.18 else "w"
+        # In full: seaborn redefines the short names, "k" becomes a dark grey.
+        ink = "black" if luminance[row, column] > 0.18 else "white"
         style = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
         ax.text(column + 0.5, row + 0.5, text, **style)
     return mesh

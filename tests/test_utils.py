@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+import seaborn
 from matplotlib.text import Text
 from PIL import Image
 
@@ -26,12 +28,41 @@ def pixels(figure):
     return np.asarray(figure.canvas.buffer_rgba())
 
 
-@pytest.mark.parametrize("style", ["ggplot", "dark_background"])
-def test_a_style_of_the_caller_changes_nothing(style):
-    plain = pixels(utils.head_grid(MAP[None, None], WORDS))
-    with matplotlib.style.context(style):
-        styled = utils.head_grid(MAP[None, None], WORDS)
-    assert np.array_equal(plain, pixels(styled))
+MATRICES = {name: MAP - 0.1 for name, *_ in utils.STAGES}
+DRAWN = {
+    "heatmap": lambda: utils.heatmap(MAP, WORDS).figure,
+    "head_grid": lambda: utils.head_grid(MAP[None, None], WORDS),
+    "head_matrices": lambda: utils.head_matrices(MATRICES, "six", WORDS),
+    "side_by_side": lambda: utils.side_by_side([MAP], ["a"], ["b"], "c"),
+    "relation_matrices": lambda: utils.relation_matrices(MAP, MAP.T, WORDS, WORDS),
+}
+
+
+@contextmanager
+def seaborn_theme():
+    """What `sns.set_theme()` sets, the meaning of "k" included."""
+    with matplotlib.rc_context():
+        seaborn.set_theme()
+        try:
+            yield
+        finally:
+            seaborn.set_color_codes("reset")
+
+
+STYLES = {
+    "ggplot": lambda: matplotlib.style.context("ggplot"),
+    "dark_background": lambda: matplotlib.style.context("dark_background"),
+    "seaborn": seaborn_theme,
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_style_of_the_caller_changes_nothing(name, style):
+    plain = pixels(DRAWN[name]())
+    with STYLES[style]():
+        styled = pixels(DRAWN[name]())  # colours get their meaning when they are drawn
+    assert np.array_equal(plain, styled)
 
 
 def test_words_are_never_mathematics():
@@ -117,12 +148,12 @@ def test_numbers_are_readable_on_every_colour():
     figure = utils.relation_matrices(values, values, list("abcdef"), ["H"])
     ax = figure.axes[0]
     inks = [text.get_color() for text in ax.texts]
-    assert inks[0] == "k" and inks[-1] == "w"
+    assert inks[0] == "black" and inks[-1] == "white"
     # WCAG: (light + 0.05) / (dark + 0.05) is 4.5 or more.
     colours = ax.collections[0].to_rgba(values)[0, :, :3]
     linear = np.where(colours > 0.04, ((colours + 0.055) / 1.055) ** 2.4, colours / 13)
     for light, ink in zip(linear @ (0.2126, 0.7152, 0.0722), inks):
-        ratio = (light + 0.05) / 0.05 if ink == "k" else 1.05 / (light + 0.05)
+        ratio = (light + 0.05) / 0.05 if ink == "black" else 1.05 / (light + 0.05)
         assert ratio >= 4.5
 
 
