@@ -27,6 +27,7 @@ except ValueError:  # MPLBACKEND names no backend at all: draw to files instead
         del sys.modules[name]  # left over from the half import
     import matplotlib
 import seaborn  # noqa: F401 (it brings the colour maps mako and vlag)
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -57,6 +58,7 @@ def row_labels(words, last="…"):
 def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
     """Draw one attention map, weights (T, T), and return its axes.
 
+    ax:   where to draw; without it a figure of its own, which a notebook shows
     rows: T row labels, `row_labels(words)` by default; [] for none
     mark: (row, column) cells to outline, such as a relation's (row, source)
 
@@ -67,7 +69,8 @@ def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
         raise ValueError(f"weights of shape {weights.shape}, and {T} words")
     rows = row_labels(words) if rows is None else rows
     if ax is None:
-        ax = new_figure(0.45 * T + 1.6, 0.45 * T + 1.1).subplots()
+        figure = new_figure(0.45 * T + 1.6, 0.45 * T + 1.1)
+        ax = figure.add_subplot(axes_class=OnlyAxes)
     paint(ax, weights, future(weights))
     ax.set_aspect("equal")
     ax.set_xticks(np.arange(T) + 0.5, words, parse_math=False)
@@ -267,6 +270,13 @@ def film(moments, words, captions, path, *, names, mark, title):
 
 
 # --- figures and files ---------------------------------------------------------------
+
+
+class OnlyAxes(Axes):
+    """The only axes of a figure: a notebook that is given them shows the figure."""
+
+    def _repr_png_(self):
+        return self.figure._repr_png_()
 
 
 class Picture(Figure):
