@@ -161,12 +161,12 @@ def matrix(values, *, ax, title, caption="", blank=None, labels=None, limits=Non
 
 
 STAGES = (  # of one head: the name of a matrix, its title, and what it says
-    ("q", "query", "What each word looks for."),
-    ("k", "key", "What it can be found by."),
+    ("q", "query", "The features each word looks for."),
+    ("k", "key", "The features it can be found by."),
     ("scores", "scores: q kᵀ / √d_k", "How well the two match."),
     ("weights", "weights: softmax", "Each row is shared out: it sums to 1."),
-    ("v", "value", "What each word hands over."),
-    ("output", "output: weights × value", "What the head passes on."),
+    ("v", "value", "The features each word hands over."),
+    ("output", "output: weights × value", "The features the head passes on."),
 )
 
 
@@ -178,15 +178,22 @@ def head_matrices(matrices, title, words=(), last="…"):
     words:    T names of the rows, and of the columns of scores and weights
     last:     the word that comes after them
     """
-    figure, masked = new_figure(WIDTH, 6.8), np.isinf(np.asarray(matrices["scores"]))
+    figure, scores = new_figure(WIDTH, 6.8), np.asarray(matrices["scores"])
+    masked = np.isinf(scores)
+    # A score that is 1 larger makes a weight e times as large: much less stays pale.
+    most = max(1, np.abs(scores[~masked]).max())
+    scales = {"scores": (-most, most), "weights": (0, 1)}
     for ax, (name, stage, caption) in zip(figure.subplots(2, 3).flat, STAGES):
         values, square = np.asarray(matrices[name]), name in ("scores", "weights")
-        labels, blank = None, masked if square else None
+        shown = {"title": stage, "caption": caption, "limits": scales.get(name)}
+        if square:
+            shown["blank"] = masked
         if words:
             features = range(1, values.shape[1] + 1)
             columns = words if square else [i if i % 4 == 0 else "" for i in features]
-            labels = words if name in ("k", "v") else row_labels(words, last), columns
-        matrix(values, ax=ax, title=stage, caption=caption, blank=blank, labels=labels)
+            rows = words if name in ("k", "v") else row_labels(words, last)
+            shown["labels"] = rows, columns
+        matrix(values, ax=ax, **shown)
     heading(figure, title)
     return figure
 
@@ -195,11 +202,13 @@ def head_matrices(matrices, title, words=(), last="…"):
 def side_by_side(maps, titles, captions, title):
     """Draw attention maps of many words beside each other and return the figure.
 
-    maps: (T, T) each, on one scale that ends at 0.5; titles, captions: one for each.
+    maps: (T, T) each, on one scale that ends at 0.5 (and says so, since weights do not);
+    titles, captions: one for each.
     """
     figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     for ax, weights, name, caption in zip(axes, maps, titles, captions):
+        caption = f"{caption} Black: 0.5 or more."
         shown = {"title": name, "caption": caption, "blank": future(weights)}
         matrix(weights, ax=ax, limits=(0, 0.5), **shown)
     heading(figure, title)
@@ -211,13 +220,15 @@ def relation_matrices(looks, carries, relations, heads):
     """Draw where heads look beside what they carry; return the figure.
 
     looks, carries: (all heads, relations); colours end at 0 and 1, nan stays blank.
-    Cells where the two differ by a half or more are outlined, and counted in the title.
+    Cells where the two differ by a half or more are outlined, and counted in the title,
+    which claims nothing about relations that are blank.
     """
     both = [np.asarray(values, dtype=float) for values in (looks, carries)]
     for values in both:
         if values.shape != (len(heads), len(relations)):
             raise ValueError(f"shape {values.shape}, not {len(heads), len(relations)}")
-    apart = np.argwhere(np.abs(both[0] - both[1]) >= 0.5)
+    more = both[0] - both[1]  # nan where there is nothing to compare
+    apart = np.argwhere(np.abs(more) >= 0.5)
     figure = new_figure(WIDTH, 2.3 + 0.34 * len(heads))
     axes = figure.subplots(1, 2, squeeze=False)
     for ax, values, name in zip(axes[0], both, ("where it looks", "what it carries")):
@@ -231,10 +242,16 @@ def relation_matrices(looks, carries, relations, heads):
         outline(ax, apart)
     colour_bar(figure, axes, "share of the cases, of the decision")
     where = f"{len(apart)} outlined cells" if len(apart) > 1 else "the outlined cell"
-    title = f"Looking is not yet carrying: in {where} they are 0.5 or more apart"
-    heading(
-        figure, title if len(apart) else "Looking and carrying are nowhere 0.5 apart"
-    )
+    only_looks = (more[tuple(apart.T)] > 0).all()  # no head carries without looking
+    what = "Looking is not yet carrying" if only_looks else "Looking is not carrying"
+    title = f"{what}: in {where} they are 0.5 or more apart"
+    if not len(apart):
+        title = "Looking and carrying are nowhere 0.5 apart"
+    if np.isnan(more).all():
+        title = "No relation is known, so nothing is carried"
+    elif np.isnan(more).any():
+        title += "\nBlank: a relation that is not known, so nothing is carried"
+    heading(figure, title)
     return figure
 
 

@@ -123,6 +123,34 @@ def test_the_matrices_mark_where_looking_is_not_carrying():
     assert "-0.00" not in texts(figure) and "0.00" in texts(figure)
 
 
+@pytest.mark.parametrize(
+    ("looks", "carries", "title"),
+    [
+        ([[1, 1]], [[0, 1]], "Looking is not yet carrying: in the outlined cell"),
+        ([[0, 1]], [[1, 1]], "Looking is not carrying: in the outlined cell"),
+        ([[1, 1]], [[1, 1]], "nowhere 0.5 apart"),
+        ([[1, 1]], [[np.nan, 1]], "nowhere 0.5 apart\nBlank: a relation that is not"),
+        ([[1, 1]], [[np.nan, np.nan]], "nothing is carried"),
+    ],
+)
+def test_the_title_of_the_matrices_is_true(looks, carries, title):
+    figure = utils.relation_matrices(looks, carries, ["a → b", "c → d"], ["H"])
+    assert title in figure._suptitle.get_text()
+    assert np.isfinite(carries).any() or "apart" not in figure._suptitle.get_text()
+
+
+def test_weights_are_on_one_scale_and_tiny_scores_stay_pale():
+    scores = np.where(MAP > 0, 0.01, -np.inf)
+    figure = utils.head_matrices({**MATRICES, "scores": scores, "weights": MAP}, "six")
+    limits = {
+        ax.get_title(loc="left"): ax.collections[0].get_clim() for ax in figure.axes[:6]
+    }
+    assert limits["weights: softmax"] == (0, 1)
+    assert limits["scores: q kᵀ / √d_k"] == (-1, 1)
+    figure = utils.side_by_side([MAP, MAP], "ab", "cd", "two")
+    assert sum("0.5 or more" in text for text in texts(figure)) == 2
+
+
 def test_many_heads_wrap_so_that_labels_stay_readable():
     titles = ["a\nb\nc"] * 8
     maps = np.tril(np.ones((1, 8, 12, 12)))
