@@ -61,18 +61,18 @@ class Album:
     def __init__(self, folder, ending):
         self.folder, self.ending, self.shown = Path(folder), ending, []
 
-    def add(self, name, figure, look):
+    def add(self, name, figure, caption):
         path = utils.save(figure, self.folder / f"{name}.{self.ending}")
-        self.tell(path, look)
+        self.tell(path, figure.get_suptitle(), caption)
 
-    def tell(self, path, look):
-        self.shown.append(f'<p>{look}</p><object data="{path.name}"></object>')
-        print(textwrap.fill(f"{path}: {look}", 79, subsequent_indent="  "))
+    def tell(self, path, title, caption):
+        self.shown.append((path.name, title, caption))
+        print(textwrap.fill(f"{path}: {caption}", 79, subsequent_indent="  "))
 
     def show(self):
         """All pictures below each other on one page, in the browser."""
         path = self.folder / "pictures.html"
-        page = "\n".join(["<!doctype html><meta charset=utf-8>", *self.shown])
+        page = utils.page_of(self.shown, "Toy GPT: attention in pictures")
         train.write(path, page.encode())
         open_page(path)
 
@@ -156,18 +156,18 @@ def step_1(album):
     lines = (inspect.getsource(toy_head) + inspect.getsource(one_head)).splitlines()
     print("", *(line for line in lines if "# (T" in line), "", sep="\n")
     m = toy_head()
-    title = f"One head without training, matrix by matrix: {TOKENS} tokens"
-    album.add("1-one-head", utils.head_matrices(m._asdict(), title), "in order.")
     raw = m.scores * math.sqrt(D_K)
     both = m.weights, raw.softmax(dim=1)
     seen = [f"{effective(weights):.0f}" for weights in both]
+    title = f"Untrained, a row looks at {seen[0]} of up to {TOKENS} tokens, in effect"
+    figure = utils.head_matrices(m._asdict(), title)
+    album.add("1-one-head", figure, "One untrained head, matrix by matrix.")
     figure = utils.side_by_side(
         both,
         ("with / √d_k", "without the scale"),
-        [f"A row looks at {count} tokens, in effect." for count in seen],
         f"With √d_k a row sees {seen[0]} tokens, without it {seen[1]}, in effect",
     )
-    album.add("1-why-the-scale", figure, "what the square root is for.")
+    album.add("1-why-the-scale", figure, "Its weights, with and without the root.")
     spread = raw[causal_mask(TOKENS)].std().item()
     tell(
         f"""Why √d_k? A score adds up {D_K} products, so scores have a standard deviation
@@ -200,8 +200,8 @@ def step_2(album, model, roles):
     looks = f"“{words[-1]}” looks {m.weights[-1, source]:.0%} at “{words[source]}”"
     title = f"{name} by hand: {looks}, {model_too}"
     figure = utils.head_matrices(m._asdict(), title, words, after)
-    look = f"the same five lines; the model's own weights differ by {error:.0e}."
-    album.add("2-by-hand", figure, look)
+    caption = f"The same five lines; the model's own weights differ by {error:.0e}."
+    album.add("2-by-hand", figure, caption)
 
 
 # -------------------------------------------------------------------- steps 3 and 4
@@ -222,7 +222,7 @@ def step_3(album, model, roles):
         mark=mark + [()] * len(names),
         title=f"{headline(roles, words, names)}\nOutlined: what settles the next word",
     )
-    album.add("3-heads", figure, "each head, trained above and untrained below.")
+    album.add("3-heads", figure, "Every head, trained above and untrained below.")
 
 
 def step_4(album, model, roles):
@@ -243,12 +243,12 @@ def step_4(album, model, roles):
             mark=[cells(words, carried_by(head, some)) for head in heads],
             title=f"{kind.capitalize()}: {headline(some, words, names)}",
         )
-        album.add(f"4-{kind}", figure, f"the heads that serve {', '.join(relations)}.")
+        album.add(f"4-{kind}", figure, f"The heads that serve {', '.join(relations)}.")
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
     nothing = [math.nan] * len(names)  # where the model does not know the relation
     carries = torch.tensor([r.carries if r.known else nothing for r in roles]).T
     figure = utils.relation_matrices(looks, carries, [r.name for r in roles], names)
-    album.add("4-matrices", figure, "each head and each relation.")
+    album.add("4-matrices", figure, "Every head and every relation: looks, carries.")
     tell(
         """What a head carries: how much of the way the decision moves when this head
         alone gives its output from the swapped sentence. Above 100%: too far."""
@@ -284,7 +284,8 @@ def step_5(album, model):
         mark=marked,
         title=" ".join(words[1:]),
     )
-    album.tell(path, f"{settings.steps} steps of another training, with its own heads.")
+    caption = f"Another training of {settings.steps} steps, with its own heads."
+    album.tell(path, f"Heads in training: {' '.join(words[1:])}", caption)
     for head, (row, at) in zip(heads, marked):
         look = ", then ".join(f"{m[head, row, at]:.0%}" for m in moments[::3])
         print(f'  {names[head]}: "{words[row]}" looks at "{words[at]}" {look}.')

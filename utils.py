@@ -9,6 +9,7 @@ Arrays are whatever `np.asarray` takes. T is the number of words. An attention m
 future: it is left blank, unless there is weight on it.
 """
 
+import html
 import io
 import math
 import os
@@ -199,18 +200,17 @@ def head_matrices(matrices, title, words=(), last="…"):
 
 
 @own_style()
-def side_by_side(maps, titles, captions, title):
+def side_by_side(maps, titles, title):
     """Draw attention maps of many words beside each other and return the figure.
 
-    maps: (T, T) each, on one scale that ends at 0.5 (and says so, since weights do not);
-    titles, captions: one for each.
+    maps: (T, T) each, on one scale; it ends at 0.5 and says so, since weights do not.
+    titles: one for each.
     """
     figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
-    for ax, weights, name, caption in zip(axes, maps, titles, captions):
-        caption = f"{caption} Black: 0.5 or more."
-        shown = {"title": name, "caption": caption, "blank": future(weights)}
-        matrix(weights, ax=ax, limits=(0, 0.5), **shown)
+    for ax, weights, name in zip(axes, maps, titles):
+        shown = {"title": name, "caption": "Black: 0.5 or more.", "limits": (0, 0.5)}
+        matrix(weights, ax=ax, blank=future(weights), **shown)
     heading(figure, title)
     return figure
 
@@ -403,6 +403,41 @@ def save(figure, path):
     with replacing(path) as draft:
         figure.savefig(draft, dpi=120)
     return path
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ max-width: 65rem; margin: auto; padding: 1rem; font: 1rem/1.5 sans-serif; }}
+figure {{ margin: 3rem 0; }}
+img {{ max-width: 100%; }}
+object {{ width: 100%; aspect-ratio: 4 / 3; }}
+</style>
+<h1>{title}</h1>
+{pictures}
+</html>
+"""
+
+
+def page_of(pictures, title):
+    """An HTML page of pictures below each other, none wider than the window.
+
+    pictures: for each the name of its file, the finding it shows, and a caption.
+    """
+    parts = []
+    for name, finding, caption in pictures:
+        name, finding, caption = map(html.escape, (name, finding, caption))
+        shown = f'<img src="{name}" alt="{finding}">'
+        if name.endswith(".pdf"):  # which is no image; where it can't be shown, a link
+            link = f'<a href="{name}">{finding}</a>'
+            shown = f'<object data="{name}" title="{finding}">{link}</object>'
+        parts.append(
+            f"<figure>\n{shown}\n<figcaption>{caption}</figcaption>\n</figure>"
+        )
+    return PAGE.format(title=html.escape(title), pictures="\n".join(parts))
 
 
 def show(figure, path):

@@ -46,7 +46,8 @@ def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     pages = ["explorer.html", "pictures.html"]
     assert len(written) == 10 and "5-film.gif" in written and written[-2:] == pages
     shown = (tmp_path / "figures" / "pictures.html").read_text(encoding="utf-8")
-    assert all(f'"{name}"' in shown for name in written[:-2])
+    assert all(f'<img src="{name}" alt="' in shown for name in written[:-2])
+    assert "<title>Toy GPT" in shown and 'alt=""' not in shown
     told = result.stdout.replace("->", "→").replace("sqrt ", "√")
     assert max(map(len, told.splitlines())) <= 80
 

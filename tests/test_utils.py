@@ -33,7 +33,7 @@ DRAWN = {
     "heatmap": lambda: utils.heatmap(MAP, WORDS).figure,
     "head_grid": lambda: utils.head_grid(MAP[None, None], WORDS),
     "head_matrices": lambda: utils.head_matrices(MATRICES, "six", WORDS),
-    "side_by_side": lambda: utils.side_by_side([MAP], ["a"], ["b"], "c"),
+    "side_by_side": lambda: utils.side_by_side([MAP], ["a"], "b"),
     "relation_matrices": lambda: utils.relation_matrices(MAP, MAP.T, WORDS, WORDS),
 }
 
@@ -147,7 +147,7 @@ def test_weights_are_on_one_scale_and_tiny_scores_stay_pale():
     }
     assert limits["weights: softmax"] == (0, 1)
     assert limits["scores: q kᵀ / √d_k"] == (-1, 1)
-    figure = utils.side_by_side([MAP, MAP], "ab", "cd", "two")
+    figure = utils.side_by_side([MAP, MAP], "ab", "two")
     assert sum("0.5 or more" in text for text in texts(figure)) == 2
 
 
@@ -218,6 +218,16 @@ def test_a_notebook_shows_a_figure_once(tmp_path):
         check=True,
     )
     assert told.stdout.split() == ["1", "1", "1", "1"], told.stderr
+
+
+def test_a_page_shows_pictures_within_the_window_and_says_what_they_show():
+    page = utils.page_of(
+        [("a.png", 'A "finding"', "One."), ("b.pdf", "B", "Two.")], "T"
+    )
+    assert "<title>T</title>" in page and "max-width: 100%" in page
+    assert '<img src="a.png" alt="A &quot;finding&quot;">' in page
+    assert '<object data="b.pdf" title="B">' in page and "aspect-ratio" in page
+    assert page.count("<figcaption>") == 2
 
 
 def test_a_film_is_slow_and_holds_its_end(tmp_path):
