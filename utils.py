@@ -15,6 +15,7 @@ import math
 import os
 import sys
 import textwrap
+import webbrowser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -438,6 +439,12 @@ def page_of(pictures, title):
             f"<figure>\n{shown}\n<figcaption>{caption}</figcaption>\n</figure>"
         )
     return PAGE.format(title=html.escape(title), pictures="\n".join(parts))
+
+
+def open_page(path):
+    """Open a page in the browser, and say so: where there is none, the reader can."""
+    webbrowser.open(path.resolve().as_uri())
+    print(f"Look at {path} in your browser.")
 
 
 def show(figure, path):
