@@ -94,8 +94,8 @@ def cells(words, roles):
 
 def carried_by(head, roles, words):
     """The relations of a sentence that a head carries at least half of."""
-    own = [role for role in roles if role.head == head and not role.shared]
-    return [role for role in own if cells(words, [role])]
+    here = [role for role in roles if role.known and cells(words, [role])]
+    return [role for role in here if role.carries[head] >= 0.5]
 
 
 def examples(roles):
@@ -132,7 +132,7 @@ def draw_heads(maps, words, heads, roles, names, kind="", bands=None):
     for head in heads:
         own = carried_by(head, roles, words)
         lines = [f"{role.name} {role.carries[head]:.0%}" for role in own]
-        lines = lines or ["carries nothing alone here"]
+        lines = lines or ["carries less than half here"]
         titles.append("\n".join([names[head], *lines]))
         mark.append(cells(words, own))
     title = kind + headline(roles, words, names)
@@ -250,8 +250,8 @@ def step_4(album, model, roles):
         heads = sorted({role.head for role in carried or some})
         maps = train.inspect_attention(model, words).weights.flatten(0, 1)[heads][None]
         figure = draw_heads(maps, words, heads, some, names, f"{kind.capitalize()}: ")
-        listed = ", ".join(role.name for role in carried) or "nothing alone"
-        album.add(f"4-{kind}", figure, f"Heads, and what they carry: {listed}.")
+        most = ", ".join(role.name for role in carried) or "nothing"
+        album.add(f"4-{kind}", figure, f"Heads, and what they carry most of: {most}.")
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
     unknown = [math.nan] * len(names)  # stays blank
     carries = torch.tensor([r.carries if r.known else unknown for r in roles]).T

@@ -150,6 +150,14 @@ def test_a_head_is_said_to_carry_what_its_picture_outlines(default):
         assert (said > 0) == (len(ax.patches) > 0)
 
 
+def test_in_a_deep_model_two_heads_may_carry_the_same():
+    words = train.read(demo.EXAMPLES[0][0])
+    name = train.relations_of(words)[0].name
+    role = train.Role(name, 9, 0, [1, 1, 1], [1.0, 0.7, 0.4], [], [], 1.0, 0, 0)
+    own = [demo.carried_by(head, [role], words) for head in range(3)]
+    assert own == [[role], [role], []]
+
+
 def test_of_a_model_that_knows_nothing_nothing_is_claimed(tmp_path):
     config = GPTConfig(n_layer=3, n_head=2, n_embd=8)
     model, album = train.untrained(config), demo.Album(tmp_path, "svg")
@@ -160,7 +168,7 @@ def test_of_a_model_that_knows_nothing_nothing_is_claimed(tmp_path):
     assert not any("Outlined" in title for title in titles.values())
     assert "nothing is carried" in titles["4-matrices.svg"]
     captions = " ".join(caption for *_, caption in album.shown)
-    assert captions.count("what they carry: nothing alone") == 2
+    assert captions.count("what they carry most of: nothing") == 2
     # Of the untrained heads those of the first layer are enough: all look alike.
     picture = (tmp_path / "3-heads.svg").read_text(encoding="utf-8")
     assert "<!-- trained, layer 3 -->" in picture
