@@ -19,7 +19,6 @@ import inspect
 import json
 import math
 import textwrap
-import webbrowser
 from collections import defaultdict, namedtuple
 from contextlib import suppress
 from dataclasses import asdict
@@ -66,20 +65,20 @@ class Album:
     def __init__(self, folder, ending):
         self.folder, self.ending, self.shown = Path(folder), ending, []
 
-    def add(self, name, figure, look):
+    def add(self, name, figure, caption):
         path = utils.save(figure, self.folder / f"{name}.{self.ending}")
-        self.tell(path, look)
+        self.tell(path, figure.get_suptitle(), caption)
 
-    def tell(self, path, look):
-        self.shown.append(f'<p>{look}</p><object data="{path.name}"></object>')
-        print(textwrap.fill(f"{path}: {look}", 79, subsequent_indent="  "))
+    def tell(self, path, title, caption):
+        self.shown.append((path.name, title, caption))
+        print(textwrap.fill(f"{path}: {caption}", 79, subsequent_indent="  "))
 
     def show(self):
         """All pictures below each other on one page, in the browser."""
         path = self.folder / "pictures.html"
-        page = "\n".join(["<!doctype html><meta charset=utf-8>", *self.shown])
+        page = utils.page_of(self.shown, "Toy GPT: attention in pictures")
         train.write(path, page.encode())
-        open_page(path)
+        utils.open_page(path)
 
 
 def finding(role, names):
@@ -92,27 +91,36 @@ def finding(role, names):
     return f"{carries}, and looks at the right word in {role.looks[role.head]:.0%}"
 
 
-def carried_by(head, roles):
-    """The relations that a head carries at least half of."""
-    return [role for role in roles if role.head == head and not role.shared]
-
-
-def job(head, roles):
-    """What a head carries, a line each: "subject → verb 98%"."""
-    lines = [f"{r.name} {r.carries[head]:.0%}" for r in carried_by(head, roles)]
-    return "\n".join(lines) or "carries no relation alone"
-
-
 def cells(words, roles):
     """Where the relations of these roles stand in a map: (row, column) pairs."""
     names = [role.name for role in roles]
     return [(r.row, r.source) for r in train.relations_of(words) if r.name in names]
 
 
+def carried_by(head, roles, words):
+    """The relations of a sentence that a head carries at least half of."""
+    here = [role for role in roles if role.known and cells(words, [role])]
+    return [role for role in here if role.carries[head] >= 0.5]
+
+
+def examples(roles):
+    """Sentences with relations of these roles, as words: the examples in the language or,
+    if it was edited and none of them serves, sampled ones, the richest first."""
+    typed = [[train.BEGIN, *text.split()] for text, *_ in EXAMPLES]
+    known = [w for w in typed if train.IDS.keys() >= {*w} and train.in_language(w)]
+    sampled = [sentence.words[:-1] for sentence in train.sample(100, "examples")]
+    sampled.sort(key=lambda words: -len(cells(words, roles)))
+    return [words for words in known if cells(words, roles)] or sampled
+
+
 def best_example(roles):
-    """The example sentence with the most of these roles' relations, as words."""
-    sentences = (train.read(text) for text, *_ in EXAMPLES)
-    return max(sentences, key=lambda words: len(cells(words, roles)))
+    """The sentence with the most relations of these roles, and of the most heads."""
+
+    def richness(words):
+        heads = {role.head for role in roles if cells(words, [role])}
+        return len(heads) + len(cells(words, roles))
+
+    return max(examples(roles), key=richness)
 
 
 def headline(roles, words, names):
@@ -120,6 +128,24 @@ def headline(roles, words, names):
     seen = [role for role in roles if cells(words, [role])] or roles
     best = max(seen, key=lambda r: -1 if r.shared else min(r.carries[r.head], 1))
     return finding(best, names)
+
+
+def draw_heads(maps, words, heads, roles, names, kind="", bands=None):
+    """A figure of maps (rows, panels, T, T): of these heads, each with what it carries in
+    the sentence, the cells of that outlined; after them of untrained heads."""
+    titles, mark = [], []
+    for head in heads:
+        own = carried_by(head, roles, words)
+        lines = [f"{role.name} {role.carries[head]:.0%}" for role in own]
+        lines = lines or ["carries less than half here"]
+        titles.append("\n".join([names[head], *lines]))
+        mark.append(cells(words, own))
+    title = kind + headline(roles, words, names)
+    if any(mark):
+        title += "\nOutlined: the word that settles the next one"
+    rest = maps[:, :, 0, 0].numel() - len(heads)
+    titles, mark = titles + names[:rest], mark + [()] * rest
+    return utils.head_grid(maps, words, titles, bands=bands, mark=mark, title=title)
 
 
 # ------------------------------------------------------------------- steps 1 and 2
@@ -146,11 +172,6 @@ def toy_head():
     return one_head(q, k, v)
 
 
-def effective(weights):
-    """How many tokens a row looks at, in effect: the mean of exp(entropy)."""
-    return torch.special.entr(weights).sum(-1).exp().mean().item()
-
-
 def step_1(album):
     heading(1, "One head, from numbers to attention")
     tell(
@@ -161,18 +182,16 @@ def step_1(album):
     lines = (inspect.getsource(toy_head) + inspect.getsource(one_head)).splitlines()
     print("", *(line for line in lines if "# (T" in line), "", sep="\n")
     m = toy_head()
-    title = f"One head without training, matrix by matrix: {TOKENS} tokens"
-    album.add("1-one-head", utils.head_matrices(m._asdict(), title), "in order.")
     raw = m.scores * math.sqrt(D_K)
     both = m.weights, raw.softmax(dim=1)
-    seen = [f"{effective(weights):.0f}" for weights in both]
-    figure = utils.side_by_side(
-        both,
-        ("with / √d_k", "without the scale"),
-        [f"A row looks at {count} tokens, in effect." for count in seen],
-        f"With √d_k a row sees {seen[0]} tokens, without it {seen[1]}, in effect",
-    )
-    album.add("1-why-the-scale", figure, "what the square root is for.")
+    # How many tokens a row looks at, in effect: exp(entropy).
+    seen = [f"{torch.special.entr(w).sum(1).exp().mean():.0f}" for w in both]
+    title = f"Untrained, a row looks at {seen[0]} of up to {TOKENS} tokens, in effect"
+    figure = utils.head_matrices(m._asdict(), title)
+    album.add("1-one-head", figure, "One untrained head, matrix by matrix.")
+    title = f"With √d_k a row sees {seen[0]} tokens, without it {seen[1]}, in effect"
+    figure = utils.side_by_side(both, ("with / √d_k", "without the scale"), title)
+    album.add("1-why-the-scale", figure, "Weights with and without the square root.")
     spread = raw[causal_mask(TOKENS)].std().item()
     tell(
         f"""Why √d_k? A score adds up {D_K} products, so scores have a standard deviation
@@ -193,20 +212,20 @@ def by_hand(model, words, head):
 
 def step_2(album, model, roles):
     heading(2, "The same with trained numbers, by hand")
-    words = train.read(EXAMPLES[0][0])
-    carriers = {r.name: r.head for r in roles if r.head < model.config.n_head}
+    first = [role for role in roles if role.head < model.config.n_head]
+    carriers, words = {r.name: r.head for r in first}, examples(first or roles)[0]
     related = [r for r in train.relations_of(words) if r.name in carriers]
-    relation, row, source = related[0] if related else ("", 5, 0)
+    relation, row, source = related[0] if related else ("", len(words) - 2, 0)
     head, words, after = carriers.get(relation, 0), words[: row + 1], words[row + 1]
     m, name = by_hand(model, words, head), train.head_names(model.config)[head]
     weights = model.attention_maps(train.as_ids(words))[0][0, head]
     error = (m.weights - weights).abs().max().item()
-    model_too = "and so does the model" if error < 1e-4 else "the model does not"
-    looks = f"“{words[-1]}” looks {m.weights[-1, source]:.0%} at “{words[source]}”"
-    title = f"{name} by hand: {looks}, {model_too}"
+    shares = [f"{w[-1, source]:.0%}" for w in (m.weights, weights)]
+    looks = f"“{words[-1]}” looks {shares[0]} at “{words[source]}”"
+    title = f"{name} by hand: {looks}, in the model {shares[1]}"
     figure = utils.head_matrices(m._asdict(), title, words, after)
-    look = f"the same five lines; the model's own weights differ by {error:.0e}."
-    album.add("2-by-hand", figure, look)
+    caption = f"The same five lines; the model's own weights differ by {error:.0e}."
+    album.add("2-by-hand", figure, caption)
 
 
 # -------------------------------------------------------------------- steps 3 and 4
@@ -216,18 +235,11 @@ def step_3(album, model, roles):
     heading(3, "All heads, trained and untrained")
     words, names = best_example(roles), train.head_names(model.config)
     both = model, train.untrained(model.config)
-    maps = [train.inspect_attention(m, words).weights for m in both]
-    layers, heads = range(1, model.config.n_layer + 1), range(len(names))
-    mark = [cells(words, carried_by(head, roles)) for head in heads]
-    figure = utils.head_grid(
-        torch.cat(maps),
-        words,
-        [f"{names[head]}\n{job(head, roles)}" for head in heads] + names,
-        bands=[f"{w}, layer {n}" for w in ("trained", "untrained") for n in layers],
-        mark=mark + [()] * len(names),
-        title=f"{headline(roles, words, names)}\nOutlined: what settles the next word",
-    )
-    album.add("3-heads", figure, "each head, trained above and untrained below.")
+    trained, untrained = (train.inspect_attention(m, words).weights for m in both)
+    maps = torch.cat([trained, untrained[:1]])  # its layers look alike
+    bands = [f"trained, layer {n + 1}" for n in range(len(trained))] + ["untrained"]
+    figure = draw_heads(maps, words, range(len(names)), roles, names, bands=bands)
+    album.add("3-heads", figure, "Every head; below them layer 1, untrained.")
 
 
 def step_4(album, model, roles):
@@ -238,22 +250,18 @@ def step_4(album, model, roles):
         some = [role for role in roles if role.name in relations]
         if not some:
             continue
-        words = best_example(some)
-        flat = train.inspect_attention(model, words).weights.flatten(0, 1)
-        heads = sorted({role.head for role in some})
-        figure = utils.head_grid(
-            flat[heads][None],
-            words,
-            [f"{names[head]}\n{job(head, some)}" for head in heads],
-            mark=[cells(words, carried_by(head, some)) for head in heads],
-            title=f"{kind.capitalize()}: {headline(some, words, names)}",
-        )
-        album.add(f"4-{kind}", figure, f"the heads that serve {', '.join(relations)}.")
+        carried = [role for role in some if not role.shared]
+        words = best_example(carried or some)
+        heads = sorted({role.head for role in carried or some})
+        maps = train.inspect_attention(model, words).weights.flatten(0, 1)[heads][None]
+        figure = draw_heads(maps, words, heads, some, names, f"{kind.capitalize()}: ")
+        most = ", ".join(role.name for role in carried) or "nothing"
+        album.add(f"4-{kind}", figure, f"Heads, and what they carry most of: {most}.")
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
-    nothing = [math.nan] * len(names)  # where the model does not know the relation
-    carries = torch.tensor([r.carries if r.known else nothing for r in roles]).T
+    unknown = [math.nan] * len(names)  # stays blank
+    carries = torch.tensor([r.carries if r.known else unknown for r in roles]).T
     figure = utils.relation_matrices(looks, carries, [r.name for r in roles], names)
-    album.add("4-matrices", figure, "each head and each relation.")
+    album.add("4-matrices", figure, "Where every head looks, and what it carries.")
     tell(
         """What a head carries: how much of the way the decision moves when this head
         alone gives its output from the swapped sentence. Above 100%: too far."""
@@ -265,9 +273,9 @@ def step_4(album, model, roles):
 # ------------------------------------------------------------------------- step 5
 
 
-def step_5(album, model):
+def step_5(album, model, roles):
     heading(5, "How heads come to be")
-    words = train.read(EXAMPLES[0][0])
+    words = examples(roles)[0]
     marked = [(r.row, r.source) for r in train.relations_of(words)]
     moments, captions = [], []
 
@@ -280,16 +288,12 @@ def step_5(album, model):
     # Of each outlined cell, the head that came to look at it most.
     heads = [int(moments[-1][:, row, at].argmax()) for row, at in marked] or [0]
     shown, names = sorted(set(heads)), train.head_names(model.config)
-    path = utils.film(
-        torch.stack(moments)[:, shown],
-        words,
-        captions,
-        album.folder / "5-film.gif",
-        names=[names[head] for head in shown],
-        mark=marked,
-        title=" ".join(words[1:]),
-    )
-    album.tell(path, f"{settings.steps} steps of another training, with its own heads.")
+    path = album.folder / "5-film.gif"
+    title = " ".join(words[1:])
+    told = {"names": [names[h] for h in shown], "mark": marked, "title": title}
+    utils.film(torch.stack(moments)[:, shown], words, captions, path, **told)
+    caption = f"Another training of {settings.steps} steps, with its own heads."
+    album.tell(path, f"Heads in training: {title}", caption)
     for head, (row, at) in zip(heads, marked):
         look = ", then ".join(f"{m[head, row, at]:.0%}" for m in moments[::3])
         print(f'  {names[head]}: "{words[row]}" looks at "{words[at]}" {look}.')
@@ -407,12 +411,6 @@ def write_page(model, held_out, roles, path):
     train.write(path, f"{before}{OPENING}{text}</script>{after}".encode())
 
 
-def open_page(path):
-    """Open a page in the browser, and say so: where there is none, the reader can."""
-    webbrowser.open(path.resolve().as_uri())
-    print(f"Look at {path} in your browser.")
-
-
 def main():
     """`python attention_demo.py`: the five steps, and the page."""
     parser = train.Parser("Attention in pictures, step by step; writes the page.")
@@ -423,6 +421,8 @@ def main():
     parser.add_argument("--explore", action="store_true", help="open the page, only")
     flags = parser.parse_args()
     page = Path(flags.folder) / "explorer.html"
+    there = next(folder for folder in page.absolute().parents if folder.exists())
+    train.write(there / page.name)  # what can't be written is told before the work
     model, held_out = train.load(flags.checkpoint)
     roles = train.measure(model, held_out)
     if not flags.explore:
@@ -431,13 +431,13 @@ def main():
         step_2(album, model, roles)
         step_3(album, model, roles)
         step_4(album, model, roles)
-        step_5(album, model)
+        step_5(album, model, roles)
         if flags.show:
             album.show()
     write_page(model, held_out, roles, page)
     print(f"{page}: the live model; open it with a double click.")
     if flags.explore:
-        open_page(page)
+        utils.open_page(page)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,13 @@ Arrays are whatever `np.asarray` takes. T is the number of words. An attention m
 future: it is left blank, unless there is weight on it.
 """
 
+import html
 import io
 import math
 import os
 import sys
 import textwrap
+import webbrowser
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -27,6 +29,7 @@ except ValueError:  # MPLBACKEND names no backend at all: draw to files instead
         del sys.modules[name]  # left over from the half import
     import matplotlib
 import seaborn  # noqa: F401 (it brings the colour maps mako and vlag)
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -57,6 +60,7 @@ def row_labels(words, last="…"):
 def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
     """Draw one attention map, weights (T, T), and return its axes.
 
+    ax:   where to draw; without it a figure of its own, which a notebook shows
     rows: T row labels, `row_labels(words)` by default; [] for none
     mark: (row, column) cells to outline, such as a relation's (row, source)
 
@@ -67,7 +71,8 @@ def heatmap(weights, words, *, ax=None, title=None, rows=None, mark=()):
         raise ValueError(f"weights of shape {weights.shape}, and {T} words")
     rows = row_labels(words) if rows is None else rows
     if ax is None:
-        ax = new_figure(0.45 * T + 1.6, 0.45 * T + 1.1).subplots()
+        figure = new_figure(0.45 * T + 1.6, 0.45 * T + 1.1)
+        ax = figure.add_subplot(axes_class=OnlyAxes)
     paint(ax, weights, future(weights))
     ax.set_aspect("equal")
     ax.set_xticks(np.arange(T) + 0.5, words, parse_math=False)
@@ -158,12 +163,12 @@ def matrix(values, *, ax, title, caption="", blank=None, labels=None, limits=Non
 
 
 STAGES = (  # of one head: the name of a matrix, its title, and what it says
-    ("q", "query", "What each word looks for."),
-    ("k", "key", "What it can be found by."),
+    ("q", "query", "The features each word looks for."),
+    ("k", "key", "The features it can be found by."),
     ("scores", "scores: q kᵀ / √d_k", "How well the two match."),
     ("weights", "weights: softmax", "Each row is shared out: it sums to 1."),
-    ("v", "value", "What each word hands over."),
-    ("output", "output: weights × value", "What the head passes on."),
+    ("v", "value", "The features each word hands over."),
+    ("output", "output: weights × value", "The features the head passes on."),
 )
 
 
@@ -175,30 +180,38 @@ def head_matrices(matrices, title, words=(), last="…"):
     words:    T names of the rows, and of the columns of scores and weights
     last:     the word that comes after them
     """
-    figure, masked = new_figure(WIDTH, 6.8), np.isinf(np.asarray(matrices["scores"]))
+    figure, scores = new_figure(WIDTH, 6.8), np.asarray(matrices["scores"])
+    masked = np.isinf(scores)
+    # A score that is 1 larger makes a weight e times as large: much less stays pale.
+    most = max(1, np.abs(scores[~masked]).max())
+    scales = {"scores": (-most, most), "weights": (0, 1)}
     for ax, (name, stage, caption) in zip(figure.subplots(2, 3).flat, STAGES):
         values, square = np.asarray(matrices[name]), name in ("scores", "weights")
-        labels, blank = None, masked if square else None
+        shown = {"title": stage, "caption": caption, "limits": scales.get(name)}
+        if square:
+            shown["blank"] = masked
         if words:
             features = range(1, values.shape[1] + 1)
             columns = words if square else [i if i % 4 == 0 else "" for i in features]
-            labels = words if name in ("k", "v") else row_labels(words, last), columns
-        matrix(values, ax=ax, title=stage, caption=caption, blank=blank, labels=labels)
+            rows = words if name in ("k", "v") else row_labels(words, last)
+            shown["labels"] = rows, columns
+        matrix(values, ax=ax, **shown)
     heading(figure, title)
     return figure
 
 
 @own_style()
-def side_by_side(maps, titles, captions, title):
+def side_by_side(maps, titles, title):
     """Draw attention maps of many words beside each other and return the figure.
 
-    maps: (T, T) each, on one scale that ends at 0.5; titles, captions: one for each.
+    maps: (T, T) each, on one scale; it ends at 0.5 and says so, since weights do not.
+    titles: one for each.
     """
     figure = new_figure(WIDTH, 4.4)
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
-    for ax, weights, name, caption in zip(axes, maps, titles, captions):
-        shown = {"title": name, "caption": caption, "blank": future(weights)}
-        matrix(weights, ax=ax, limits=(0, 0.5), **shown)
+    for ax, weights, name in zip(axes, maps, titles):
+        shown = {"title": name, "caption": "Black: 0.5 or more.", "limits": (0, 0.5)}
+        matrix(weights, ax=ax, blank=future(weights), **shown)
     heading(figure, title)
     return figure
 
@@ -208,13 +221,15 @@ def relation_matrices(looks, carries, relations, heads):
     """Draw where heads look beside what they carry; return the figure.
 
     looks, carries: (all heads, relations); colours end at 0 and 1, nan stays blank.
-    Cells where the two differ by a half or more are outlined, and counted in the title.
+    Cells where the two differ by a half or more are outlined, and counted in the title,
+    which claims nothing about relations that are blank.
     """
     both = [np.asarray(values, dtype=float) for values in (looks, carries)]
     for values in both:
         if values.shape != (len(heads), len(relations)):
             raise ValueError(f"shape {values.shape}, not {len(heads), len(relations)}")
-    apart = np.argwhere(np.abs(both[0] - both[1]) >= 0.5)
+    more = both[0] - both[1]  # nan where there is nothing to compare
+    apart = np.argwhere(np.abs(more) >= 0.5)
     figure = new_figure(WIDTH, 2.3 + 0.34 * len(heads))
     axes = figure.subplots(1, 2, squeeze=False)
     for ax, values, name in zip(axes[0], both, ("where it looks", "what it carries")):
@@ -228,10 +243,16 @@ def relation_matrices(looks, carries, relations, heads):
         outline(ax, apart)
     colour_bar(figure, axes, "share of the cases, of the decision")
     where = f"{len(apart)} outlined cells" if len(apart) > 1 else "the outlined cell"
-    title = f"Looking is not yet carrying: in {where} they are 0.5 or more apart"
-    heading(
-        figure, title if len(apart) else "Looking and carrying are nowhere 0.5 apart"
-    )
+    only_looks = (more[tuple(apart.T)] > 0).all()  # no head carries without looking
+    what = "Looking is not yet carrying" if only_looks else "Looking is not carrying"
+    title = f"{what}: in {where} they are 0.5 or more apart"
+    if not len(apart):
+        title = "Looking and carrying are nowhere 0.5 apart"
+    if np.isnan(more).all():
+        title = "No relation is known, so nothing is carried"
+    elif np.isnan(more).any():
+        title += "\nBlank: a relation that is not known, so nothing is carried"
+    heading(figure, title)
     return figure
 
 
@@ -269,6 +290,13 @@ def film(moments, words, captions, path, *, names, mark, title):
 # --- figures and files ---------------------------------------------------------------
 
 
+class OnlyAxes(Axes):
+    """The only axes of a figure: a notebook that is given them shows the figure."""
+
+    def _repr_png_(self):
+        return self.figure._repr_png_()
+
+
 class Picture(Figure):
     """A figure that a notebook shows once: pyplot does not know it."""
 
@@ -303,7 +331,7 @@ def paint(ax, values, blank, limits=(0, 1), cmap=CMAP, numbers=None):
         vmin=limits[0],
         vmax=limits[1],
         cmap=cmap,
-        edgecolors="none" if large else "w",
+        edgecolors="none" if large else "white",
         linewidth=0.5,
         rasterized=large,
     )
@@ -314,7 +342,8 @@ def paint(ax, values, blank, limits=(0, 1), cmap=CMAP, numbers=None):
     for row, column in np.argwhere(~np.asarray(blank)) if numbers else ():
         text = format(values[row, column], numbers)
         text = text.lstrip("-") if float(text) == 0 else text  # never "-0.0"
-        ink = "k" if luminance[row, column] > 0.18 else "w"
+        # In full: seaborn redefines the short names, "k" becomes a dark grey.
+        ink = "black" if luminance[row, column] > 0.18 else "white"
         style = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
         ax.text(column + 0.5, row + 0.5, text, **style)
     return mesh
@@ -375,6 +404,47 @@ def save(figure, path):
     with replacing(path) as draft:
         figure.savefig(draft, dpi=120)
     return path
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+body {{ max-width: 65rem; margin: auto; padding: 1rem; font: 1rem/1.5 sans-serif; }}
+figure {{ margin: 3rem 0; }}
+img {{ max-width: 100%; }}
+object {{ width: 100%; aspect-ratio: 4 / 3; }}
+</style>
+<h1>{title}</h1>
+{pictures}
+</html>
+"""
+
+
+def page_of(pictures, title):
+    """An HTML page of pictures below each other, none wider than the window.
+
+    pictures: for each the name of its file, the finding it shows, and a caption.
+    """
+    parts = []
+    for name, finding, caption in pictures:
+        name, finding, caption = map(html.escape, (name, finding, caption))
+        shown = f'<img src="{name}" alt="{finding}">'
+        if name.endswith(".pdf"):  # which is no image; where it can't be shown, a link
+            link = f'<a href="{name}">{finding}</a>'
+            shown = f'<object data="{name}" title="{finding}">{link}</object>'
+        parts.append(
+            f"<figure>\n{shown}\n<figcaption>{caption}</figcaption>\n</figure>"
+        )
+    return PAGE.format(title=html.escape(title), pictures="\n".join(parts))
+
+
+def open_page(path):
+    """Open a page in the browser, and say so: where there is none, the reader can."""
+    webbrowser.open(path.resolve().as_uri())
+    print(f"Look at {path} in your browser.")
 
 
 def show(figure, path):

@@ -46,7 +46,8 @@ def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
     pages = ["explorer.html", "pictures.html"]
     assert len(written) == 10 and "5-film.gif" in written and written[-2:] == pages
     shown = (tmp_path / "figures" / "pictures.html").read_text(encoding="utf-8")
-    assert all(f'"{name}"' in shown for name in written[:-2])
+    assert all(f'<img src="{name}" alt="' in shown for name in written[:-2])
+    assert "<title>Toy GPT" in shown and 'alt=""' not in shown
     told = result.stdout.replace("->", "→").replace("sqrt ", "√")
     assert max(map(len, told.splitlines())) <= 80
 
@@ -106,16 +107,72 @@ def test_the_five_lines_that_are_printed_are_those_that_run(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--format", "bmp"], ["--checkpoint", "nowhere.pt"], ["picture"]]
+    ("arguments", "reason"),
+    [
+        (["--format", "bmp"], "bmp"),
+        (["--checkpoint", "nowhere.pt"], "can't read nowhere.pt"),
+        (["picture"], "picture"),
+        (["--folder", "/proc/nope"], 'can\'t write "/proc/explorer.html": No such'),
+        (["--folder", __file__], "Not a directory"),
+    ],
 )
-def test_refusals_are_one_line(arguments, tmp_path, monkeypatch, capsys):
+def test_refusals_are_one_line(arguments, reason, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["attention_demo.py", *arguments])
     with pytest.raises(SystemExit) as ended, train.polite():
         demo.main()
     out, error = capsys.readouterr()
     assert (ended.value.code, out, error.count("\n")) == (2, "", 1)
+    assert reason in error and "Errno" not in error
     assert not list(tmp_path.iterdir())
+
+
+def test_an_edited_language_has_its_own_examples(default, monkeypatch):
+    roles = train.measure(default[0], train.HeldOut(count=1500))
+    typed = {" ".join(words[1:]) for words in demo.examples(roles)}
+    assert typed <= {text for text, *_ in demo.EXAMPLES}
+    strange = [("the lynx sleeps", "lynx", "cat"), ("cat cat cat", "cat", "cats")]
+    monkeypatch.setattr(demo, "EXAMPLES", strange)
+    for some in (roles, roles[:1], roles[-1:]):
+        words = demo.best_example(some)
+        assert train.in_language(words) and demo.cells(words, some)
+
+
+def test_a_head_is_said_to_carry_what_its_picture_outlines(default):
+    model, few = default[0], train.HeldOut(count=1500)
+    roles, names = train.measure(model, few), train.head_names(model.config)
+    words, heads = demo.best_example(roles), range(len(names))
+    maps = train.inspect_attention(model, words).weights
+    figure = demo.draw_heads(maps, words, heads, roles, names)
+    assert "Outlined: " in figure.get_suptitle()
+    for ax in figure.axes[: len(names)]:
+        said = ax.get_title(loc="left").count("→")
+        assert (said > 0) == (len(ax.patches) > 0)
+
+
+def test_in_a_deep_model_two_heads_may_carry_the_same():
+    words = train.read(demo.EXAMPLES[0][0])
+    name = train.relations_of(words)[0].name
+    role = train.Role(name, 9, 0, [1, 1, 1], [1.0, 0.7, 0.4], [], [], 1.0, 0, 0)
+    own = [demo.carried_by(head, [role], words) for head in range(3)]
+    assert own == [[role], [role], []]
+
+
+def test_of_a_model_that_knows_nothing_nothing_is_claimed(tmp_path):
+    config = GPTConfig(n_layer=3, n_head=2, n_embd=8)
+    model, album = train.untrained(config), demo.Album(tmp_path, "svg")
+    roles = train.measure(model, train.HeldOut(count=1500))
+    demo.step_3(album, model, roles)
+    demo.step_4(album, model, roles)
+    titles = {name: title for name, title, _ in album.shown}
+    assert not any("Outlined" in title for title in titles.values())
+    assert "nothing is carried" in titles["4-matrices.svg"]
+    captions = " ".join(caption for *_, caption in album.shown)
+    assert captions.count("what they carry most of: nothing") == 2
+    # Of the untrained heads those of the first layer are enough: all look alike.
+    picture = (tmp_path / "3-heads.svg").read_text(encoding="utf-8")
+    assert "<!-- trained, layer 3 -->" in picture
+    assert picture.count("<!-- untrained -->") == 1
 
 
 def test_a_title_speaks_of_a_relation_that_its_picture_shows(default):

@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+import seaborn
 from matplotlib.text import Text
 from PIL import Image
 
@@ -26,12 +28,41 @@ def pixels(figure):
     return np.asarray(figure.canvas.buffer_rgba())
 
 
-@pytest.mark.parametrize("style", ["ggplot", "dark_background"])
-def test_a_style_of_the_caller_changes_nothing(style):
-    plain = pixels(utils.head_grid(MAP[None, None], WORDS))
-    with matplotlib.style.context(style):
-        styled = utils.head_grid(MAP[None, None], WORDS)
-    assert np.array_equal(plain, pixels(styled))
+MATRICES = {name: MAP - 0.1 for name, *_ in utils.STAGES}
+DRAWN = {
+    "heatmap": lambda: utils.heatmap(MAP, WORDS).figure,
+    "head_grid": lambda: utils.head_grid(MAP[None, None], WORDS),
+    "head_matrices": lambda: utils.head_matrices(MATRICES, "six", WORDS),
+    "side_by_side": lambda: utils.side_by_side([MAP], ["a"], "b"),
+    "relation_matrices": lambda: utils.relation_matrices(MAP, MAP.T, WORDS, WORDS),
+}
+
+
+@contextmanager
+def seaborn_theme():
+    """What `sns.set_theme()` sets, the meaning of "k" included."""
+    with matplotlib.rc_context():
+        seaborn.set_theme()
+        try:
+            yield
+        finally:
+            seaborn.set_color_codes("reset")
+
+
+STYLES = {
+    "ggplot": lambda: matplotlib.style.context("ggplot"),
+    "dark_background": lambda: matplotlib.style.context("dark_background"),
+    "seaborn": seaborn_theme,
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_style_of_the_caller_changes_nothing(name, style):
+    plain = pixels(DRAWN[name]())
+    with STYLES[style]():
+        styled = pixels(DRAWN[name]())  # colours get their meaning when they are drawn
+    assert np.array_equal(plain, styled)
 
 
 def test_words_are_never_mathematics():
@@ -92,6 +123,34 @@ def test_the_matrices_mark_where_looking_is_not_carrying():
     assert "-0.00" not in texts(figure) and "0.00" in texts(figure)
 
 
+@pytest.mark.parametrize(
+    ("looks", "carries", "title"),
+    [
+        ([[1, 1]], [[0, 1]], "Looking is not yet carrying: in the outlined cell"),
+        ([[0, 1]], [[1, 1]], "Looking is not carrying: in the outlined cell"),
+        ([[1, 1]], [[1, 1]], "nowhere 0.5 apart"),
+        ([[1, 1]], [[np.nan, 1]], "nowhere 0.5 apart\nBlank: a relation that is not"),
+        ([[1, 1]], [[np.nan, np.nan]], "nothing is carried"),
+    ],
+)
+def test_the_title_of_the_matrices_is_true(looks, carries, title):
+    figure = utils.relation_matrices(looks, carries, ["a → b", "c → d"], ["H"])
+    assert title in figure._suptitle.get_text()
+    assert np.isfinite(carries).any() or "apart" not in figure._suptitle.get_text()
+
+
+def test_weights_are_on_one_scale_and_tiny_scores_stay_pale():
+    scores = np.where(MAP > 0, 0.01, -np.inf)
+    figure = utils.head_matrices({**MATRICES, "scores": scores, "weights": MAP}, "six")
+    limits = {
+        ax.get_title(loc="left"): ax.collections[0].get_clim() for ax in figure.axes[:6]
+    }
+    assert limits["weights: softmax"] == (0, 1)
+    assert limits["scores: q kᵀ / √d_k"] == (-1, 1)
+    figure = utils.side_by_side([MAP, MAP], "ab", "two")
+    assert sum("0.5 or more" in text for text in texts(figure)) == 2
+
+
 def test_many_heads_wrap_so_that_labels_stay_readable():
     titles = ["a\nb\nc"] * 8
     maps = np.tril(np.ones((1, 8, 12, 12)))
@@ -117,12 +176,12 @@ def test_numbers_are_readable_on_every_colour():
     figure = utils.relation_matrices(values, values, list("abcdef"), ["H"])
     ax = figure.axes[0]
     inks = [text.get_color() for text in ax.texts]
-    assert inks[0] == "k" and inks[-1] == "w"
+    assert inks[0] == "black" and inks[-1] == "white"
     # WCAG: (light + 0.05) / (dark + 0.05) is 4.5 or more.
     colours = ax.collections[0].to_rgba(values)[0, :, :3]
     linear = np.where(colours > 0.04, ((colours + 0.055) / 1.055) ** 2.4, colours / 13)
     for light, ink in zip(linear @ (0.2126, 0.7152, 0.0722), inks):
-        ratio = (light + 0.05) / 0.05 if ink == "k" else 1.05 / (light + 0.05)
+        ratio = (light + 0.05) / 0.05 if ink == "black" else 1.05 / (light + 0.05)
         assert ratio >= 4.5
 
 
@@ -134,7 +193,10 @@ from IPython.utils.capture import capture_output
 sys.modules["ipykernel"] = types.ModuleType("ipykernel")
 shell = InteractiveShell.instance()
 shell.run_cell("import numpy as np, utils; maps = np.ones((1, 1, 2, 2))")
-for cell in ("utils.head_grid(maps, list('ab'))", "utils.show(_, 'a.png')"):
+cells = ["utils.head_grid(maps, list('ab'))", "utils.show(_, 'a.png')"]
+cells += ["utils.heatmap(maps[0, 0], list('ab'))"]
+cells += ["figure = utils.heatmap(maps[0, 0], list('ab')).figure; figure"]
+for cell in cells:
     with capture_output() as told:
         result = shell.run_cell(cell)
     shown = shell.display_formatter.format(result.result)[0] if result.result else {}
@@ -155,7 +217,17 @@ def test_a_notebook_shows_a_figure_once(tmp_path):
         timeout=60,
         check=True,
     )
-    assert told.stdout.split() == ["1", "1"], told.stderr
+    assert told.stdout.split() == ["1", "1", "1", "1"], told.stderr
+
+
+def test_a_page_shows_pictures_within_the_window_and_says_what_they_show():
+    page = utils.page_of(
+        [("a.png", 'A "finding"', "One."), ("b.pdf", "B", "Two.")], "T"
+    )
+    assert "<title>T</title>" in page and "max-width: 100%" in page
+    assert '<img src="a.png" alt="A &quot;finding&quot;">' in page
+    assert '<object data="b.pdf" title="B">' in page and "aspect-ratio" in page
+    assert page.count("<figcaption>") == 2
 
 
 def test_a_film_is_slow_and_holds_its_end(tmp_path):
