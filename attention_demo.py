@@ -9,20 +9,19 @@ sentence, by hand. All heads, beside the model untrained. The heads that serve s
 the heads that serve meaning, apart. And how heads come to be, in a training of its own.
 """
 
-import signal
-
-if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 import base64
 import inspect
 import json
 import math
+import signal
 import textwrap
 from collections import defaultdict, namedtuple
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+
+if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import numpy as np
 import torch
@@ -192,11 +191,10 @@ def step_1(album):
     title = f"With √d_k a row sees {seen[0]} tokens, without it {seen[1]}, in effect"
     figure = utils.side_by_side(both, ("with / √d_k", "without the scale"), title)
     album.add("1-why-the-scale", figure, "Weights with and without the square root.")
-    spread = raw[causal_mask(TOKENS)].std().item()
     tell(
-        f"""Why √d_k? A score adds up {D_K} products, so scores have a standard deviation
-        of {spread:.0f}, and softmax of such numbers is almost all or nothing. Divided by
-        √{D_K} = {math.sqrt(D_K):g} every token keeps a say."""
+        f"""Why √d_k? A score adds up {D_K} products: scores have a standard deviation of
+        {raw[causal_mask(TOKENS)].std():.0f}, and softmax of them is almost all or nothing.
+        Divided by √{D_K} = {math.sqrt(D_K):g} every token keeps a say."""
     )
 
 
@@ -288,8 +286,7 @@ def step_5(album, model, roles):
     # Of each outlined cell, the head that came to look at it most.
     heads = [int(moments[-1][:, row, at].argmax()) for row, at in marked] or [0]
     shown, names = sorted(set(heads)), train.head_names(model.config)
-    path = album.folder / "5-film.gif"
-    title = " ".join(words[1:])
+    path, title = album.folder / "5-film.gif", " ".join(words[1:])
     told = {"names": [names[h] for h in shown], "mark": marked, "title": title}
     utils.film(torch.stack(moments)[:, shown], words, captions, path, **told)
     caption = f"Another training of {settings.steps} steps, with its own heads."
@@ -428,10 +425,8 @@ def main():
     if not flags.explore:
         album = Album(flags.folder, flags.format)
         step_1(album)
-        step_2(album, model, roles)
-        step_3(album, model, roles)
-        step_4(album, model, roles)
-        step_5(album, model, roles)
+        for step in (step_2, step_3, step_4, step_5):
+            step(album, model, roles)
         if flags.show:
             album.show()
     write_page(model, held_out, roles, page)

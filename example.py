@@ -8,18 +8,17 @@ A causal model settles a word in the row of the word before it: `the ▸ bird` i
 that has read "the" and is about to say "bird".
 """
 
-import signal
-
-if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
 import math
 import os
 import random
 import shutil
+import signal
 import sys
 import textwrap
 from contextlib import suppress
+
+if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import train
 from train import Mistake, expect, head_names, next_words, read, relations_of
