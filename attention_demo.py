@@ -4,9 +4,8 @@
     python attention_demo.py --show       # and opens the pictures, on one page
     python attention_demo.py --explore    # only the page to play in
 
-Five steps. One head on random numbers, matrix by matrix. The same computation on a real
-sentence, by hand. All heads, beside the model untrained. The heads that serve syntax and
-the heads that serve meaning, apart. And how heads come to be, in a training of its own.
+Five steps: one head on random numbers, matrix by matrix; the same on a real sentence, by
+hand; all heads, trained and untrained; syntax and meaning, apart; how heads come to be.
 """
 
 import base64
@@ -20,8 +19,8 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while torch is imported it just ends
 
 import numpy as np
 import torch
@@ -103,8 +102,7 @@ def carried_by(head, roles, words):
 
 
 def examples(roles):
-    """Sentences with relations of these roles, as words: the examples in the language or,
-    if it was edited and none of them serves, sampled ones, the richest first."""
+    """Sentences with relations of these roles, as words: examples, else sampled ones."""
     typed = [[train.BEGIN, *text.split()] for text, *_ in EXAMPLES]
     known = [w for w in typed if train.IDS.keys() >= {*w} and train.in_language(w)]
     sampled = [sentence.words[:-1] for sentence in train.sample(100, "examples")]
@@ -136,13 +134,13 @@ def draw_heads(maps, words, heads, roles, names, kind="", bands=None):
     for head in heads:
         own = carried_by(head, roles, words)
         lines = [f"{role.name} {role.carries[head]:.0%}" for role in own]
-        lines = lines or ["carries less than half here"]
+        lines = lines or ["half of no relation here"]
         titles.append("\n".join([names[head], *lines]))
         mark.append(cells(words, own))
     title = kind + headline(roles, words, names)
     if any(mark):
         title += "\nOutlined: the word that settles the next one"
-    rest = maps[:, :, 0, 0].numel() - len(heads)
+    rest = maps.size(0) * maps.size(1) - len(heads)
     titles, mark = titles + names[:rest], mark + [()] * rest
     return utils.head_grid(maps, words, titles, bands=bands, mark=mark, title=title)
 
@@ -250,11 +248,13 @@ def step_4(album, model, roles):
             continue
         carried = [role for role in some if not role.shared]
         words = best_example(carried or some)
-        heads = sorted({role.head for role in carried or some})
+        heads = [head for head in range(len(names)) if carried_by(head, some, words)]
+        heads = heads or sorted({role.head for role in some})
         maps = train.inspect_attention(model, words).weights.flatten(0, 1)[heads][None]
         figure = draw_heads(maps, words, heads, some, names, f"{kind.capitalize()}: ")
-        most = ", ".join(role.name for role in carried) or "nothing"
-        album.add(f"4-{kind}", figure, f"Heads, and what they carry most of: {most}.")
+        seen = [role.name for role in carried if cells(words, [role])]
+        listed = ", ".join(seen) or "no relation"
+        album.add(f"4-{kind}", figure, f"Which head carries half or more of {listed}.")
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
     unknown = [math.nan] * len(names)  # stays blank
     carries = torch.tensor([r.carries if r.known else unknown for r in roles]).T
@@ -287,8 +287,8 @@ def step_5(album, model, roles):
     heads = [int(moments[-1][:, row, at].argmax()) for row, at in marked] or [0]
     shown, names = sorted(set(heads)), train.head_names(model.config)
     path, title = album.folder / "5-film.gif", " ".join(words[1:])
-    told = {"names": [names[h] for h in shown], "mark": marked, "title": title}
-    utils.film(torch.stack(moments)[:, shown], words, captions, path, **told)
+    maps, labels = torch.stack(moments)[:, shown], [names[head] for head in shown]
+    utils.film(maps, words, captions, path, names=labels, mark=marked, title=title)
     caption = f"Another training of {settings.steps} steps, with its own heads."
     album.tell(path, f"Heads in training: {title}", caption)
     for head, (row, at) in zip(heads, marked):
@@ -404,7 +404,6 @@ def write_page(model, held_out, roles, path):
     text = as_json(page_data(model, held_out, roles)).replace("</", "<\\/")
     before, rest = TEMPLATE.read_text("utf-8").split(OPENING)
     _, after = rest.split("</script>", 1)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     train.write(path, f"{before}{OPENING}{text}</script>{after}".encode())
 
 
@@ -418,9 +417,10 @@ def main():
     parser.add_argument("--explore", action="store_true", help="open the page, only")
     flags = parser.parse_args()
     page = Path(flags.folder) / "explorer.html"
-    there = next(folder for folder in page.absolute().parents if folder.exists())
-    train.write(there / page.name)  # what can't be written is told before the work
     model, held_out = train.load(flags.checkpoint)
+    with suppress(OSError):  # which the next line names
+        page.parent.mkdir(parents=True, exist_ok=True)
+    train.write(page)  # what can't be written is told before the work
     roles = train.measure(model, held_out)
     if not flags.explore:
         album = Album(flags.folder, flags.format)

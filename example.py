@@ -17,8 +17,8 @@ import sys
 import textwrap
 from contextlib import suppress
 
-if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while torch is imported it just ends
 
 import train
 from train import Mistake, expect, head_names, next_words, read, relations_of
@@ -73,8 +73,8 @@ def swap_in(words, swap):
     possible place, up to the row that it changes most. Raises Mistake where it is none."""
     if not words:
         raise Mistake("type a sentence first, then a swap")
-    parts = swap.lower().strip(" .").replace('"', "").replace("→", " → ").split()
-    if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, train.END):
+    parts = train.typed(swap.replace("→", " → "))
+    if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, ""):
         raise Mistake('a swap names two words: "cat → cats"')
     old, _, new = parts
     if old not in words[1:]:
@@ -155,15 +155,16 @@ def show_sentence(model, words):
         print(f"  {decides:<18} {name}")
         text = f"{names[head]} carries {share:.0%}, and looks there {looks[head]:.0%}"
         if math.isnan(share):
-            text = "the model hardly tells them apart"
+            text = "the model hardly tells them apart, or says what can't follow"
         elif (most := looks.argmax().item()) != head:
             text += f"; {names[most]} looks {looks[most]:.0%}"
         tell(f"{words[source]} → {pair.swapped[source]}: {text}", "    ")
         if math.isfinite(share):
             main = head, name  # the last one's map is shown
     if main:
-        print(f"  {names[main[0]]} carries most of {main[1]} here:")
-        show_map(words, maps[main[0]])
+        head, name = main
+        tell(f"{names[head]}, which carries more of {name} here than others:", "  ")
+        show_map(words, maps[head])
     if not found:
         tell("It has none of the measured relations; try a swap of your own.", "  ")
     print(f"  next, the model: {percent(expect(model, words), 3)}")

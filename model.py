@@ -208,7 +208,7 @@ class GPT(nn.Module):
         """
         layers, heads = range(self.config.n_layer), range(self.config.n_head)
         if missing := set(patches) - {(i, j) for i in layers for j in heads}:
-            raise ValueError(f"there is no head (layer, head) {missing.pop()!r}")
+            raise ValueError(f"no head {missing.pop()}: (layer, head), counted from 0")
         before = [dict(block.attention.patches) for block in self.blocks]
         try:
             for (layer, head), tensor in patches.items():

@@ -14,8 +14,8 @@ import sys
 
 if sys.version_info < (3, 11):  # noqa: UP036 (a line is kinder than a traceback)
     sys.exit("Toy GPT needs Python 3.11 or newer.")
-if __name__ == "__main__":  # Ctrl-C while torch is imported ends it, without more
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while torch is imported it just ends
 
 import argparse
 import codecs
@@ -363,36 +363,44 @@ def options(state):
     likeliest first. Raises Mistake, a line that names the rule, where that is wrong."""
     if state is None:
         return {}
-    choices, rule = {}, f"the rule {state.rule.__name__} in train.py"
+    rule = f"the rule {getattr(state.rule, '__name__', state.rule)} in train.py"
     try:
-        lines = [(float(p), w, after, *use) for p, w, after, *use in state.rule(state)]
+        choices = merged(state)
+        fault = next(faults(choices.values()), None)
+    except Mistake:  # of a later state
+        raise
+    except RecursionError:
+        raise Mistake(ENDLESS) from None
     except KeyError as missing:
         raise Mistake(f"{rule} looks for {missing}, which a table lacks") from None
     except Exception as error:  # a slip of whoever edited it
         raise Mistake(f"{rule} fails: {error!r}") from error
-    for chance, words, after, *use in lines:
-        if not isinstance(after, State | None):
-            raise Mistake(f"{rule} goes on to {after!r:.40}, which is no State")
+    if fault:
+        raise Mistake(f"{rule} {fault}")
+    return dict(sorted(choices.items(), key=lambda item: -item[1].chance))
+
+
+def merged(state):
+    """What the rule of a state says, each word once: a dict from word to Option."""
+    choices = {}
+    for chance, words, after, *use in state.rule(state):
         if words is NOTHING:
             later = options(after).values()
             said = [option._replace(chance=chance * option.chance) for option in later]
         else:
             said = [Option(chance / len(words), word, after, *use) for word in words]
         for option in said if chance else ():
-            word = option.word
-            if before := choices.get(word):
+            if before := choices.get(option.word):
                 if before[1:] != option[1:]:
-                    raise Mistake(f'{rule} says "{word}" twice, with other memories')
+                    raise ValueError(f"{option.word} twice, with other memories")
                 option = option._replace(chance=before.chance + option.chance)
-            choices[word] = option
-    for fault in faults(choices.values()):
-        raise Mistake(f"{rule} {fault}")
-    return dict(sorted(choices.items(), key=lambda item: -item[1].chance))
+            choices[option.word] = option
+    return choices
 
 
 def faults(choices):
     """What is wrong with the Options of a state, as texts."""
-    for chance, word, _, role, settled in choices:
+    for chance, word, after, role, settled in choices:
         if word not in IDS:
             yield f'says "{word}", which is not in VOCABULARY: no KINDS has it'
         if not chance > 0:
@@ -401,6 +409,9 @@ def faults(choices):
             yield f'gives the role "{role}", which begins no relation'
         if unlisted := [name for name in settled if name not in RELATIONS]:
             yield f'settles "{unlisted[0]}", which is not in RELATIONS'
+        if not isinstance(after, State | None):
+            yield f"goes on to {after!r:.40}, which is no State"
+        hash(after)  # fails where a State has a list for a tuple
     total = sum(option.chance for option in choices)
     if not abs(total - 1) < 1e-9:
         yield f"has chances that sum to {total:.3g}, not 1"
@@ -535,6 +546,11 @@ def entropy():
 # -------------------------------------------------------------- from text to tensors
 
 
+def typed(text):
+    """The words of a text as a person types it, without punctuation."""
+    return [word.strip(".!?;:\"'“”‘’…") for word in listed(text)]
+
+
 def read(text, block_size=None):
     """The words of one typed sentence, after <s>: "The fox eats." is understood.
 
@@ -543,7 +559,7 @@ def read(text, block_size=None):
     reads.
     """
     if isinstance(text, str):
-        text = [word.strip(".!?;:\"'“”‘’…") for word in listed(text)]
+        text = typed(text)
     several = isinstance(text, (list, tuple))
     if not several or not all(isinstance(word, str) for word in text):
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
@@ -562,15 +578,17 @@ def read(text, block_size=None):
 def unknown(words, place):
     """A line about a word that the language does not have, and what could stand there."""
     why = f'"{one_line(words[place], 30)}" is not among the {len(VOCABULARY)} words of the language'
-    before, after = words[:place], [w for w in words[place + 1 :][:1] if w in IDS]
+    before, after = words[:place], words[place + 1 : place + 2]
     fits = defaultdict(dict)  # kind to word to chance
     for word, chance in next_words(before).items():
-        if word != END and all(w in next_words([*before, word]) for w in after):
+        then = next_words([*before, word]) if word != END else {}
+        if then and all(w in then or w not in IDS for w in after):
             kind = next(kind for kind in KINDS if word in KINDS[kind])
             fits[kind][word] = chance
-    known = [word for some in fits.values() for word in some] or VOCABULARY[2:]
-    if near := difflib.get_close_matches(words[place][:30], known, 3, 0.8):
-        return f"{why}: the nearest are {', '.join(near)}"
+    fitting = [word for some in fits.values() for word in some]
+    for known, least in (fitting, 0.7), (VOCABULARY[2:], 0.86):
+        if near := difflib.get_close_matches(words[place][:30], known, 3, least):
+            return f"{why}: the nearest is {' or '.join(near)}"
     if not fits:
         return f"{why}: python example.py --words shows them"
     kinds = sorted(fits, key=lambda kind: -sum(fits[kind].values()))[:2]
@@ -608,7 +626,7 @@ def as_ids(*sentences):
     try:
         return torch.tensor([[IDS[word] for word in column] for column in columns]).T
     except KeyError as missing:
-        raise Mistake(f"{missing} is not a word: use read(text)") from None
+        raise Mistake(f"{missing} is not a word of the language") from None
 
 
 def tensors(sentences):
@@ -917,8 +935,8 @@ class Role(NamedTuple):
 
 def pairs_of(held_out, most=300):
     """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each, no
-    two alike up to the row that decides (this beginning may occur in training). Relations
-    with fewer than two pairs, which can't be halved, are left out."""
+    two alike or mirrored up to the row that decides (this beginning may occur in
+    training). Relations of fewer than two pairs, which can't be halved, are left out."""
     rng, pairs = random.Random("pairs"), {name: {} for name in RELATIONS}
     for sentence in held_out.sentences:
         for name, row, source in sentence.relations:
@@ -1050,6 +1068,12 @@ CHECKPOINT = "checkpoint.pt"
 RETRAIN = '"python train.py" makes a new one, --out gives it its name'
 
 
+def fingerprint(held_out):
+    """Of the sentences that heads are judged on: another language has others."""
+    words = [sentence.words for sentence in held_out.sentences]
+    return hashlib.sha256(repr((VOCABULARY, words)).encode()).hexdigest()
+
+
 def write(path, data=None):
     """Write bytes, all of them or none; without data only try. Raises Mistake."""
     draft = f"{path}.{os.getpid()}.tmp"
@@ -1073,11 +1097,10 @@ def save_checkpoint(path, model, held_out):
     """Write the model, and what it takes to trust it later, a checksum at the end:
     `torch.load` opens the file too. Raises Mistake."""
     model = getattr(model, "_orig_mod", model)  # as it was before torch.compile
-    loss, floor = loss_and_floor(model, 200)
     content = {
         "config": asdict(model.config),
-        "loss": loss,  # another formula or mask changes it
-        "floor": floor,  # another language does
+        "language": fingerprint(held_out),
+        "loss": loss_and_floor(model, 50)[0],  # another formula or mask changes it
         "unseen": held_out.unseen,
         "state": model.state_dict(),
     }
@@ -1099,18 +1122,18 @@ def load_checkpoint(path):
     if hashlib.sha256(data).digest() != checksum:
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
-    same = False
+    held_out, same = HeldOut(unseen=content.get("unseen")), False
+    if content.get("language") != fingerprint(held_out):
+        raise Mistake(f"{path} was trained with another language; {RETRAIN}")
     with suppress(KeyError, TypeError, ValueError, RuntimeError):
         # Debug mode belongs to the training that asked for it.
         model = untrained(GPTConfig(**{**content["config"], "debug": False}))
         model.load_state_dict(content["state"])
-        loss, floor = loss_and_floor(model, 200)
+        loss, _ = loss_and_floor(model, 50)
         same = math.isclose(loss, content["loss"], rel_tol=1e-4)
-        same = same and math.isclose(floor, content["floor"])
     if not same:
-        edited = "another language or another model.py"
-        raise Mistake(f"{path} was trained with {edited}; {RETRAIN}")
-    return model, HeldOut(unseen=content["unseen"])
+        raise Mistake(f"{path} was trained with another model.py; {RETRAIN}")
+    return model, held_out
 
 
 def load(path=CHECKPOINT):
@@ -1177,7 +1200,8 @@ def polite():
     A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A
     closed pipe: quietly. One thread, so that all that is told can be repeated bit for bit.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # no longer, see the imports
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)
     codecs.register_error("plain", plain)
     for name in ("stdin", "stdout", "stderr"):

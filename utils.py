@@ -2,7 +2,8 @@
 
 Nothing here knows a model or a corpus. Figures belong to whoever asks for them: they are
 made without pyplot, so nothing opens a window but `show`, and a style that the caller
-has set changes nothing. `save` writes a figure, whole or not at all.
+has set changes nothing. `save` writes a figure, whole or not at all; `page_of` puts
+pictures on a page, and `open_page` opens it in the browser.
 
 Arrays are whatever `np.asarray` takes. T is the number of words. An attention map is
 (T, T): its rows look, its columns are looked at. What lies above the diagonal is the

@@ -10,7 +10,6 @@ A speed is a ratio against a peer that is measured in the same run, alternating;
 figure is a median.
 """
 
-import argparse
 import math
 import os
 import random
@@ -507,7 +506,7 @@ def faults(copies=200, saves=50, trainings=8):
 
 def main():
     parts = {p.__name__: p for p in (heads, seeds, experiments, speed, faults)}
-    parser = argparse.ArgumentParser(description="Measure what the README quotes.")
+    parser = train.Parser("Measure what the README quotes.")
     parser.add_argument("part", choices=parts)
     parser.add_argument("first", nargs="?", type=int, default=1000, help="first seed")
     parser.add_argument("count", nargs="?", type=int, default=20, help="how many seeds")

@@ -112,13 +112,20 @@ def test_the_five_lines_that_are_printed_are_those_that_run(monkeypatch, capsys)
         (["--format", "bmp"], "bmp"),
         (["--checkpoint", "nowhere.pt"], "can't read nowhere.pt"),
         (["picture"], "picture"),
-        (["--folder", "/proc/nope"], 'can\'t write "/proc/explorer.html": No such'),
+        (
+            ["--folder", "/proc/nope"],
+            'can\'t write "/proc/nope/explorer.html": No such',
+        ),
         (["--folder", __file__], "Not a directory"),
+        (["--folder", 300 * "a"], "too long"),
     ],
 )
-def test_refusals_are_one_line(arguments, reason, tmp_path, monkeypatch, capsys):
+def test_refusals_are_one_line(
+    arguments, reason, default_checkpoint, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["attention_demo.py", *arguments])
+    known = ["attention_demo.py", "--checkpoint", str(default_checkpoint)]
+    monkeypatch.setattr(sys, "argv", [*known, *arguments])
     with pytest.raises(SystemExit) as ended, train.polite():
         demo.main()
     out, error = capsys.readouterr()
@@ -168,7 +175,7 @@ def test_of_a_model_that_knows_nothing_nothing_is_claimed(tmp_path):
     assert not any("Outlined" in title for title in titles.values())
     assert "nothing is carried" in titles["4-matrices.svg"]
     captions = " ".join(caption for *_, caption in album.shown)
-    assert captions.count("what they carry most of: nothing") == 2
+    assert captions.count("carries half or more of no relation") == 2
     # Of the untrained heads those of the first layer are enough: all look alike.
     picture = (tmp_path / "3-heads.svg").read_text(encoding="utf-8")
     assert "<!-- trained, layer 3 -->" in picture

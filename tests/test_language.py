@@ -464,6 +464,13 @@ def unlisted(s):
         pytest.param(lambda s: [(1, None, train.noun)], id="nothing, then a rule"),
         pytest.param(lambda s: [(1, ["the"], None)], id="no full stop"),
         pytest.param(lambda s: [(1, [END], train.START)], id="on after a full stop"),
+        pytest.param(
+            lambda s: [(1, ["and"], train.START.then(s.rule, nouns=[]))], id="a list"
+        ),
+        pytest.param(lambda s: [(1, 5, None)], id="no words"),
+        pytest.param(lambda s: [(1, [END], None, [])], id="no role"),
+        pytest.param(lambda s: [(1, [END], None, "", None)], id="no relations"),
+        pytest.param(lambda s: [(1, [END], None, "", (), 0)], id="too much"),
         twice,
         unlisted,
     ],
@@ -481,8 +488,9 @@ def test_a_wrong_rule_is_refused_by_whatever_meets_it(rule, use, edited):
 @pytest.mark.parametrize(
     "use", [train.entropy, lambda: sample(20, 1), lambda: train.spread(20, 1)]
 )
-def test_rules_that_never_end_are_refused(use, edited):
-    edited("full_stop", lambda s: [(1.0, ["and"], s)])
+@pytest.mark.parametrize("words", [["and"], train.NOTHING])
+def test_rules_that_never_end_are_refused(words, use, edited):
+    edited("full_stop", lambda s: [(1.0, words, s)])
     with pytest.raises(Mistake, match="more than 100 words"):
         use()
 
@@ -559,8 +567,14 @@ def test_where_a_sentence_leaves_the_language():
 def test_unknown_words_get_neighbours_of_their_kind():
     with pytest.raises(Mistake, match="here could stand .*cat.*animals"):
         read("the lion sleeps")
-    with pytest.raises(Mistake, match="nearest are quick"):
+    with pytest.raises(Mistake, match="nearest is quick"):
         read("the quikc fox")
+    with pytest.raises(Mistake, match="nearest is bird"):
+        read("the cat chases the brid")
+    with pytest.raises(Mistake, match="could stand .*eats.*verbs"):
+        read("the dog barks")  # not bears
+    with pytest.raises(Mistake, match="could stand .*adjectives"):
+        read(["<s>", "The", "cat", "is", "happy"])  # not hay
 
 
 @pytest.mark.parametrize("text", WRONG.splitlines())

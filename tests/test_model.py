@@ -193,7 +193,7 @@ def test_patches_nest_and_end_with_their_block():
 @pytest.mark.parametrize("head", [(0, N_HEAD), (1, 0), (-1, 0), (0, -1), 0])
 def test_there_is_no_such_head(head):
     with (
-        pytest.raises(ValueError, match="there is no head"),
+        pytest.raises(ValueError, match="no head"),
         blank().patch_heads({head: 0}),
     ):
         pass

@@ -281,7 +281,7 @@ def test_what_the_prompt_says_is_true_of_the_row(lines, said, dialogue):
 
 
 def test_a_model_that_hardly_tells_them_apart_has_nothing_to_share_out(default):
-    pair = example.swap_in(read("the cat near the dogs"), "cat → cats")
+    pair = example.swap_in(read("the cat near the dogs"), "“Cat” → cats.")
     assert example.carrier(default[0], pair)[1] > 0.5
     blank = train.untrained(GPTConfig())
     for pair in train.pairs_of(train.HeldOut(count=200))["subject → verb"]:

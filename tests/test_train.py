@@ -31,10 +31,11 @@ def test_the_default_model_is_near_the_floor(default):
     assert train.share_in_language(default[0], temperature=0.7) > 0.98
 
 
-def test_training_is_repeatable_and_leaves_no_trace(quick):
+@pytest.mark.parametrize("no_gradients", [torch.no_grad, torch.inference_mode])
+def test_training_is_repeatable_and_leaves_no_trace(no_gradients, quick):
     state, threads = torch.get_rng_state(), torch.get_num_threads()
     moments = []
-    with torch.inference_mode():  # a notebook may have set it
+    with no_gradients():  # a notebook may have set it
         again, _ = train.train(
             GPTConfig(), QUICK, lambda model, moment: moments.append(moment)
         )
@@ -414,5 +415,13 @@ def test_a_checkpoint_of_another_language_is_refused(quick, tmp_path, edited):
         yield 0.9, train.NOTHING, s.then(train.noun)
 
     edited("quality", quality)
+    with pytest.raises(Mistake, match="another language"):
+        train.load_checkpoint(tmp_path / "own.pt")
+
+
+def test_a_checkpoint_of_renamed_words_is_refused(quick, tmp_path, monkeypatch):
+    train.save_checkpoint(tmp_path / "own.pt", *quick)
+    words = ["lion" if word == "cat" else word for word in train.VOCABULARY]
+    monkeypatch.setattr(train, "VOCABULARY", words)
     with pytest.raises(Mistake, match="another language"):
         train.load_checkpoint(tmp_path / "own.pt")
