@@ -378,6 +378,7 @@ def test_torch_opens_a_checkpoint_too(quick, tmp_path):
     assert content["config"] == asdict(quick[0].config)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own
 def test_a_compiled_model_is_saved_as_what_it_is(quick, tmp_path):
     model, held_out = quick
     train.save_checkpoint(tmp_path / "own.pt", torch.compile(model), held_out)
