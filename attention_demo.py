@@ -134,7 +134,7 @@ def draw_heads(maps, words, heads, roles, names, kind="", bands=None):
     for head in heads:
         own = carried_by(head, roles, words)
         lines = [f"{role.name} {role.carries[head]:.0%}" for role in own]
-        lines = lines or ["half of no relation here"]
+        lines = lines or ["carries less than half here"]
         titles.append("\n".join([names[head], *lines]))
         mark.append(cells(words, own))
     title = kind + headline(roles, words, names)

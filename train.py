@@ -586,6 +586,7 @@ def unknown(words, place):
             kind = next(kind for kind in KINDS if word in KINDS[kind])
             fits[kind][word] = chance
     fitting = [word for some in fits.values() for word in some]
+    # A word that can't stand here must be more alike: barks is no misspelt bears.
     for known, least in (fitting, 0.7), (VOCABULARY[2:], 0.86):
         if near := difflib.get_close_matches(words[place][:30], known, 3, least):
             return f"{why}: the nearest is {' or '.join(near)}"
