@@ -31,7 +31,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from itertools import compress, count, product, zip_longest
-from statistics import fmean, mode
+from statistics import mode
 from typing import NamedTuple
 
 import torch
@@ -810,17 +810,14 @@ class Inspection(NamedTuple):
 
 
 def inspect_attention(model, sentence):
-    """Where each head looks in a sentence, typed as text or given as its words.
-
-    Raises Mistake where a word is unknown, or the sentence too long for the model.
-    """
+    """An Inspection of a sentence, typed as text or given as its words. Raises Mistake
+    where a word is unknown, or the sentence too long for the model."""
     words = read(sentence, model.config.block_size)
     return Inspection(words, torch.cat(model.attention_maps(as_ids(words))))
 
 
 def heads_of(config):
-    """Each head as model.py counts it, (layer, head). Its place in this list is its flat
-    number, which counts through all layers."""
+    """Each head as (layer, head), from 0; its place in this list is its flat number."""
     return list(product(range(config.n_layer), range(config.n_head)))
 
 
@@ -838,12 +835,10 @@ class Pair(NamedTuple):
 
 
 def minimal_pair(words, source, rng):
-    """The Pair of `words`, a tuple from <s>, with another word of its role at `source`.
-
-    What may follow is another word then. Of several such words it is one with the fewest
-    words that may follow both, if possible of the same animal (cats, for cat), picked by
-    `rng`; None where there is none.
-    """
+    """The Pair of `words`, a tuple from <s>, with another word of its role at `source`
+    that changes what may follow; None where there is none. Of several such words it is
+    one with the fewest words that may follow both, if possible of the same animal (cats,
+    for cat), picked by `rng`."""
     said = options(follow(words[:source])[1])
     others = sorted(w for w in said if said[w].role == said[words[source]].role)
     rng.shuffle(others)
@@ -857,55 +852,77 @@ def minimal_pair(words, source, rng):
     return Pair(words, min(found, key=found.get), source) if found else None
 
 
+def pairs_of(held_out, most=300):
+    """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each, no
+    two alike or mirrored up to the row that decides (this beginning may occur in
+    training). Relations of fewer than two pairs, which can't be halved, are left out."""
+    rng, pairs = random.Random("pairs"), {name: {} for name in RELATIONS}
+    for sentence in held_out.sentences:
+        for name, row, source in sentence.relations:
+            words, found = sentence.words[: row + 1], pairs[name]
+            if len(found) < most and words not in found:
+                pair = minimal_pair(words, source, rng)
+                if pair and pair.swapped not in found:  # else it is there, mirrored
+                    found[words] = pair
+    return {name: list(some.values()) for name, some in pairs.items() if len(some) > 1}
+
+
 def apart(words, swapped):
     """The sides of the decision between two sentences: the words that may follow only the
-    one, and only the other. If just one of these lists is empty, it is of those that may
-    follow both."""
+    one, and only the other; where there are none, all that may follow it."""
     own, other = next_words(words), next_words(swapped)
     only = [w for w in own if w not in other], [w for w in other if w not in own]
-    both = [w for w in own if w in other] if any(only) else []
-    return only[0] or both, only[1] or both
+    return only[0] or list(own), only[1] or list(other)
 
 
 def patch_each_head(model, pairs, given=None):
-    """Activation patching on minimal pairs, for all pairs at once.
+    """Activation patching on n minimal pairs (Wang et al. 2022; Zhang & Nanda 2023:
+    symmetric pairs, logit difference): each head in turn gives its output on the swapped
+    sentence, all others stay. given: such as `mean_outputs`, to give them instead.
 
-    Each head in turn gives its output on the swapped sentence, all others stay (Wang et
-    al. 2022; Zhang & Nanda 2023: symmetric pairs, logit difference). The decision is the
-    log of how likely the sentence's side of `apart` is, less the same of the other side.
-    Returns it, in nats, on the sentence (n,), on the swapped one (n,), and with each head
-    patched (heads, n). given: what they give instead, for each layer what broadcasts to
-    (n, n_head, T, head_size); the means of `mean_outputs` switch each of them off.
+    The decision is log p(one side of `apart`) - log p(the other), in nats. Returns it on
+    the sentence (n,), on the swapped one (n,), and with each head patched (heads, n).
     """
     words, swapped, _ = zip(*pairs)
     ids, others = as_ids(*words), as_ids(*swapped)  # (n, T)
-    each, row = torch.arange(len(ids)), torch.tensor([len(w) - 1 for w in words])
-    sides = torch.full((2, len(ids), model.config.vocab_size), -math.inf)
+    last = range(len(words)), [len(w) - 1 for w in words]  # the rows that decide
+    with looking(model):
+        given = given or model.head_outputs(others)
+        runs = [model.logits(ids)[last], model.logits(others)[last]]
+        for layer, head in heads_of(model.config):
+            with model.patch_heads({(layer, head): given[layer][:, head]}):
+                runs.append(model.logits(ids)[last])  # (n, vocab_size)
+    sides = torch.full((2, *runs[0].shape), -math.inf)
     for i, both in enumerate(zip(words, swapped)):
         for side, may_follow in zip(sides, apart(*both)):
             side[i, [IDS[word] for word in may_follow]] = 0  # added to the logits
+    own, other = (torch.stack(runs) + sides[:, None]).logsumexp(-1)  # (2 + heads, n)
+    decision = own - other
+    return decision[0], decision[1], decision[2:]
 
-    def decided(ids):
-        logits = model.logits(ids)[each, row]  # (n, vocab_size)
-        own, other = (logits + sides).logsumexp(-1)  # (n,) each
-        return own - other
 
-    with looking(model):
-        given = given or model.head_outputs(others)
-        patched = []
-        for layer, head in heads_of(model.config):
-            with model.patch_heads({(layer, head): given[layer][:, head]}):
-                patched.append(decided(ids))
-        return decided(ids), decided(others), torch.stack(patched)
+def shares_of(clean, other, patched):
+    """How far each head moves the decision, as a share of the whole way: a ratio of the
+    means of what `patch_each_head` returns; nan where there is no way."""
+    way, moved = (clean - other).mean(), (clean - patched).mean(-1)  # (heads,)
+    return [math.nan] * len(moved) if abs(way) < 1e-4 else (moved / way).tolist()
 
 
 def mean_outputs(model, held_out):
     """What each head gives on average over the words of 1,000 held-out sentences: for
-    each layer a tensor (1, n_head, 1, head_size). A head that gives it is switched off."""
+    each layer a tensor (1, n_head, 1, head_size)."""
     ids = as_ids(*(s.words[:-1] for s in held_out.sentences[:1000]))  # (N, T)
     spoken = ids != IDS[END]  # (N, T), False where it is filled up
     outputs = model.head_outputs(ids)  # for each layer (N, n_head, T, head_size)
     return [o.transpose(1, 2)[spoken].mean(0)[None, :, None] for o in outputs]
+
+
+def looks_of(model, pairs):
+    """How often each head's largest weight in the last row is on the source: (heads,)."""
+    words, _, source = zip(*pairs)
+    maps = torch.cat(model.attention_maps(as_ids(*words)), dim=1)  # (n, heads, T, T)
+    rows = maps[range(len(words)), :, [len(w) - 1 for w in words]]  # (n, heads, T)
+    return (rows.argmax(-1).T == torch.tensor(source)).float().mean(1)
 
 
 class Role(NamedTuple):
@@ -934,36 +951,9 @@ class Role(NamedTuple):
         return not (self.known and self.carries[self.head] >= 0.5)
 
 
-def pairs_of(held_out, most=300):
-    """Minimal pairs of held-out sentences: {relation: [Pair, ...]}, `most` of each, no
-    two alike or mirrored up to the row that decides (this beginning may occur in
-    training). Relations of fewer than two pairs, which can't be halved, are left out."""
-    rng, pairs = random.Random("pairs"), {name: {} for name in RELATIONS}
-    for sentence in held_out.sentences:
-        for name, row, source in sentence.relations:
-            words, found = sentence.words[: row + 1], pairs[name]
-            if len(found) == most or words in found:
-                continue
-            pair = minimal_pair(words, source, rng)
-            if pair and pair.swapped not in found:  # else it is there, the other way
-                found[words] = pair
-    return {name: list(some.values()) for name, some in pairs.items() if len(some) > 1}
-
-
-def looks_of(model, pairs):
-    """Whether each head's largest weight, in the row that decides, lies on the source:
-    (heads, n), 1 or 0."""
-    words, _, source = zip(*pairs)
-    maps = torch.cat(model.attention_maps(as_ids(*words)), dim=1)  # (n, heads, T, T)
-    each, row = torch.arange(len(pairs)), torch.tensor([len(w) - 1 for w in words])
-    return (maps[each, :, row].argmax(-1) == torch.tensor(source)[:, None]).T.float()
-
-
 def measure(model, held_out):
     """The role of the heads in every relation: a list of Role, syntactic ones first.
-
-    Raises Mistake where a changed language has no relation that looks back.
-    """
+    Raises Mistake where a changed language has no relation that looks back."""
     pairs = pairs_of(held_out)
     if not pairs:
         raise Mistake("no relation of this language looks back: nothing to measure")
@@ -971,32 +961,25 @@ def measure(model, held_out):
     return [role_of(name, found, model, blank, means) for name, found in pairs.items()]
 
 
-def shares_of(clean, other, patched):
-    """How far each head moves the decision, as a share of the whole way: a ratio of the
-    means of what `patch_each_head` returns; nan where there is no way."""
-    way, moved = (clean - other).mean(), (clean - patched).mean(-1)  # (heads,)
-    return [math.nan] * len(moved) if abs(way) < 1e-4 else (moved / way).tolist()
-
-
 def role_of(name, pairs, model, blank, means):
     """One relation's Role. blank: the untrained model. means: of `mean_outputs`."""
     chosen, scored = pairs[::2], pairs[1::2]
     shares = shares_of(*patch_each_head(model, chosen))
+    best = looks_of(blank, chosen).argmax()
+    back = [len(words) - source for words, _, source in pairs]
     clean, other, patched = patch_each_head(model, scored)
     *_, removed = patch_each_head(model, scored, means)
-    back = mode(len(words) - source for words, _, source in chosen)
-    best = looks_of(blank, chosen).mean(1).argmax()
     return Role(
         name=name,
         count=len(scored),
         head=shares.index(max(shares)),
-        looks=looks_of(model, scored).mean(1).tolist(),
+        looks=looks_of(model, scored).tolist(),
         carries=shares_of(clean, other, patched),
         flips=((clean > 0) & (patched < 0)).float().mean(1).tolist(),
         removal=shares_of(clean, 0, removed),
         right=((clean > 0) & (other < 0)).float().mean().item(),
-        offset_looks=fmean(len(words) - source == back for words, _, source in scored),
-        untrained_looks=looks_of(blank, scored)[best].mean().item(),
+        offset_looks=back[1::2].count(mode(back[::2])) / len(scored),
+        untrained_looks=looks_of(blank, scored)[best].item(),
     )
 
 
