@@ -987,12 +987,9 @@ def role_of(name, pairs, model, blank, means):
 
 
 def expect(model, words):
-    """The model's distribution of the next word after `words`, from <s>.
-
-    A dict from word to probability, likeliest first. Ids that no word has, in a model
-    of a larger vocabulary, are left out, and the others make up the whole. Raises
-    Mistake where the words are not known, don't begin with <s>, or are too many.
-    """
+    """The model's distribution of the next word after `words`, from <s>: a dict, likeliest
+    first. In a model of a larger vocabulary, ids that no word has are left out of it.
+    Raises Mistake where the words are not known, don't begin with <s>, or are too many."""
     words = from_begin(words)
     check("len(words)", len(words), int, 1, model.config.block_size)
     with looking(model):
@@ -1005,29 +1002,27 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     """`count` sentences at once, each a list of words from <s>, without the full stop.
 
     prompt: how each of them begins, a text or a list of words. temperature: 0 takes the
-    likeliest word each time (greedy), 1 samples the model's own distribution, lower is
-    safer, higher wilder. top_k: only the so many likeliest words are sampled from.
-    seed: makes it repeatable. Raises Mistake where the prompt or a number makes no sense.
+    likeliest word each time (greedy), 1 samples the model's own distribution. top_k: only
+    the so many likeliest words are sampled from. seed: makes it repeatable. Raises
+    Mistake where the prompt or a number makes no sense.
     """
+    generator = torch.Generator()
+    seed = generator.seed() if seed is None else seed
     check("count", count, int, 1, 10**6)
     check("temperature", temperature, float, 0, 1e6)
     top_k = len(VOCABULARY) if top_k is None else top_k
     check("top_k", top_k, int, 1, 10**6)
-    if seed is not None:
-        check("seed", seed, int, 0, 2**63)
-    if temperature < 1e-6:  # greedy
-        temperature, top_k = 1.0, 1
+    check("seed", seed, int, 0, 2**64 - 1)
+    generator.manual_seed(seed)
     size = model.config.block_size
     words = [BEGIN] if prompt in ("", [BEGIN], (BEGIN,)) else read(prompt, size)
-    generator = torch.Generator()
-    generator.seed() if seed is None else generator.manual_seed(seed)
     ids = as_ids(words).repeat(count, 1)  # (count, T)
     with looking(model):
         while ids.size(1) < size and not (ids == IDS[END]).any(1).all():
             logits = model.logits(ids)[:, -1, : len(VOCABULARY)]  # (count, words)
             least = logits.topk(min(top_k, len(VOCABULARY))).values[:, -1:]
             logits = logits.masked_fill(logits < least, -math.inf)
-            chances = (logits / temperature).softmax(-1)
+            chances = (logits / max(temperature, 1e-20)).softmax(-1)
             word = torch.multinomial(chances, 1, generator=generator)
             ids = torch.cat([ids, word], dim=1)
     rows = [[VOCABULARY[i] for i in row] for row in ids.tolist()]
