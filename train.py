@@ -998,20 +998,17 @@ def expect(model, words):
     return dict(sorted(chances, key=lambda said: -said[1]))
 
 
-def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=None):
+def generate_many(model, count, prompt="", temperature=1.0, seed=None):
     """`count` sentences at once, each a list of words from <s>, without the full stop.
 
     prompt: how each of them begins, a text or a list of words. temperature: 0 takes the
-    likeliest word each time (greedy), 1 samples the model's own distribution. top_k: only
-    the so many likeliest words are sampled from. seed: makes it repeatable. Raises
-    Mistake where the prompt or a number makes no sense.
+    likeliest word each time (greedy), 1 samples the model's own distribution. seed: makes
+    it repeatable. Raises Mistake where the prompt or a number makes no sense.
     """
     generator = torch.Generator()
     seed = generator.seed() if seed is None else seed
     check("count", count, int, 1, 10**6)
     check("temperature", temperature, float, 0, 1e6)
-    top_k = len(VOCABULARY) if top_k is None else top_k
-    check("top_k", top_k, int, 1, 10**6)
     check("seed", seed, int, 0, 2**64 - 1)
     generator.manual_seed(seed)
     size = model.config.block_size
@@ -1020,8 +1017,6 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     with looking(model):
         while ids.size(1) < size and not (ids == IDS[END]).any(1).all():
             logits = model.logits(ids)[:, -1, : len(VOCABULARY)]  # (count, words)
-            least = logits.topk(min(top_k, len(VOCABULARY))).values[:, -1:]
-            logits = logits.masked_fill(logits < least, -math.inf)
             chances = (logits / max(temperature, 1e-20)).softmax(-1)
             word = torch.multinomial(chances, 1, generator=generator)
             ids = torch.cat([ids, word], dim=1)
@@ -1029,9 +1024,9 @@ def generate_many(model, count, prompt="", temperature=1.0, top_k=None, seed=Non
     return [row[: row.index(END)] if END in row else row for row in rows]
 
 
-def generate(model, prompt="", temperature=1.0, top_k=None, seed=None):
+def generate(model, prompt="", temperature=1.0, seed=None):
     """A sentence, as text; the arguments are those of `generate_many`."""
-    words = generate_many(model, 1, prompt, temperature, top_k, seed)[0]
+    words = generate_many(model, 1, prompt, temperature, seed)[0]
     return " ".join(words[1:]) + END
 
 
