@@ -878,7 +878,7 @@ def apart(words, swapped):
 def patch_each_head(model, pairs, given=None):
     """Activation patching on n minimal pairs (Wang et al. 2022; Zhang & Nanda 2023:
     symmetric pairs, logit difference): each head in turn gives its output on the swapped
-    sentence, all others stay. given: such as `mean_outputs`, to give them instead.
+    sentence, or that of `given`, such as `mean_outputs`; all others stay.
 
     The decision is log p(one side of `apart`) - log p(the other), in nats. Returns it on
     the sentence (n,), on the swapped one (n,), and with each head patched (heads, n).
