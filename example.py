@@ -69,35 +69,30 @@ def show_map(words, weights):
 
 
 def swap_in(words, swap):
-    """The Pair of `words` and the same with a swap such as "cat → cats" made in its last
-    possible place, up to the row that it changes most. Raises Mistake where it is none."""
-    if not words:
-        raise Mistake("type a sentence first, then a swap")
+    """The Pair of `words` and the same with a swap, "cat → cats", in its last place, up
+    to the row that it changes most, if possible a later one. Raises Mistake."""
     parts = train.typed(swap.replace("→", " → "))
     if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, ""):
         raise Mistake('a swap names two words: "cat → cats"')
     old, _, new = parts
     if old not in words[1:]:
-        raise Mistake(f'"{old}" is not in "{" ".join(words[1:])}"')
+        raise Mistake(f'"{old}" is not in your sentence: type one with it first')
     source = len(words) - 1 - words[::-1].index(old)
     swapped = read([*words[:source], new, *words[source + 1 :]])
 
     def changed(end):
         own, other = next_words(words[:end]), next_words(swapped[:end])
         differ = own.keys() ^ other.keys() if own and other else ()
-        return sum((own | other)[w] for w in differ)
+        chance = sum((own | other)[word] for word in differ)
+        return chance > 0, end > source + 1, chance
 
-    ends = [end for end in range(source + 1, len(words) + 1) if changed(end)]
-    # The row of the swapped word itself only where there is no other.
-    later = [end for end in ends if end > source + 1]
-    end = max(later or ends or [len(words)], key=changed)
+    end = max(range(len(words), source, -1), key=changed)
     return train.Pair(tuple(words[:end]), tuple(swapped[:end]), source)
 
 
 def carrier(model, pair):
     """The head that carries most of a pair's decision, flat from 0, and its share; nan
-    where there is none: the swap does not turn the odds twofold its way, or what the
-    model finds likeliest can't follow."""
+    where the swap doesn't turn the odds twofold, or the likeliest word can't follow."""
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.shares_of(clean, other, patched)
     head = max(range(len(shares)), key=shares.__getitem__)
@@ -232,7 +227,7 @@ def show_removal(roles, names):
 
 def ask(model):
     """The reader's own sentences and swaps, until an empty line or Ctrl-D."""
-    words = None
+    words = []
     tell('Type a sentence; then swap a word of it, "cat → cats". An empty line ends.')
     with suppress(EOFError):
         while line := input("\n> ").strip().replace("->", "→"):
@@ -268,7 +263,7 @@ def main():
     lines = [line.replace("->", "→") for line in flags.sentence]
     said = [line for line in lines if "→" not in line]
     # A typo shows before a model is trained.
-    words = read(" ".join(said)) if said else None
+    words = read(" ".join(said)) if said else []
     pairs = [swap_in(words, line) for line in lines if "→" in line]
     model, held_out = train.load(flags.checkpoint)
     tell(
