@@ -219,9 +219,8 @@ def test_the_examples_fit_into_eighty_columns(call, checkpoint):
         assert name in out
 
 
-def test_the_table_fits_into_fifty_columns_too(call, checkpoint, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "50")
-    _, out, _ = call(example, "--checkpoint", str(checkpoint))
+def test_the_table_fits_into_fifty_columns_too(odd):
+    out = start(odd, "example.py", COLUMNS="50").communicate()[0].decode()
     table = out[out.index("What the heads do") : out.index("The model speaks")]
     assert max(map(len, table.splitlines())) <= 50
 
@@ -345,7 +344,7 @@ def test_a_sentence_is_told_by_who_carries_it_not_by_who_looks(dialogue):
         (["the cat", "the cat → the dog"], "a swap names two words"),
         (["the cat", "<s> → dog"], '"<s>" is not in'),
         (["the foxx", "the cat"], '"foxx" is not among'),
-        (["the dog the"], "Outside the language"),
+        (["the dog the"], "outside the language"),
     ],
 )
 def test_what_is_typed_amiss_is_told_and_the_dialogue_goes_on(lines, said, dialogue):
