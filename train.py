@@ -160,13 +160,19 @@ class State(NamedTuple):
     animal: Animal | None = None
     verb: str = ""  # that the adjective asks for
     back: "State | None" = None  # where to go on after a noun that changes nothing
-    room: int = 2  # for so many words about the noun
+    room: int = 3  # for so many words before the noun
 
     def then(self, rule, **told):
         """The state afterwards: the next rule, and what has been told."""
         return self._replace(rule=rule, **told)
 
+    def before_noun(self, rule, **told):
+        """The same after a word before the noun; where no room is left, the noun is next."""
+        room = self.room - 1
+        return self.then(rule if room else noun, room=room, **told)
 
+
+# The rules stand in the order of a sentence: the (hungry) fox (near a dog) eats the mouse.
 # A rule yields lines: a chance, the words that share it evenly, the state after them, and
 # perhaps their role for later words and the relations that settle them. Where nothing is
 # said, what comes is what the state afterwards says.
@@ -176,7 +182,7 @@ NOTHING = None
 def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats, (nice) grass"""
     the = 0.9 if s.place == "last" else 0.45
-    yield the, ("the",), s.then(after_the if s.room else noun)
+    yield the, ("the",), s.before_noun(after_the)
     others = []
     for words, numbers in DETERMINERS.items():
         if fitting := tuple(n for n in numbers if NOUNS[n].intersection(s.nouns)):
@@ -187,7 +193,7 @@ def noun_phrase(s):
         rule = after_the if words == POINTING and not s.place else phrase
         # A bare noun is said in the row where "the" could be too: it is not measured.
         settled = (*s.settled, "determiner → noun") if role and words else ()
-        after = s.then(rule if s.room else noun, numbers=numbers, settled=settled)
+        after = s.before_noun(rule, numbers=numbers, settled=settled)
         yield (1 - the) / len(others), words or NOTHING, after, role
 
 
@@ -195,16 +201,11 @@ def after_the(s):
     """same fox, two foxes, or what comes after any determiner; after these: two foxes"""
     two = 0.01 if NOUNS[SEVERAL].intersection(s.nouns) else 0
     same = 0.02 - two if ONE in s.numbers else 0
-    yield same, ("same",), described(s, phrase)
+    yield same, ("same",), s.before_noun(phrase)
     # No word for one could stand here: without a choice no role, and nothing settled.
     settled = s.settled if s.place else ()
-    yield two, COUNTS, described(s, phrase, numbers=(SEVERAL,), settled=settled)
+    yield two, COUNTS, s.before_noun(phrase, numbers=(SEVERAL,), settled=settled)
     yield 1 - same - two, NOTHING, s.then(phrase)
-
-
-def described(s, rule, **told):
-    """After a word about the noun: the rule, where there is room for another."""
-    return s.then(rule if s.room > 1 else noun, room=s.room - 1, **told)
 
 
 def phrase(s):
@@ -213,26 +214,26 @@ def phrase(s):
         often = 0.008 if s.place == "last" else 0.012
         animals = tuple(word for word in s.nouns if word in ANIMAL)
         adjective = often if animals else 0
-        yield adjective, ADJECTIVES, described(s, noun, nouns=animals)
-        yield often, SIZES + COLOURS, described(s, noun)
+        yield adjective, ADJECTIVES, s.before_noun(noun, nouns=animals)
+        yield often, SIZES + COLOURS, s.before_noun(noun)
         yield 1 - adjective - often, NOTHING, s.then(noun)
     else:
         for word, asked in ADJECTIVES.items():
-            after = described(s, quality, verb=asked)
+            after = s.before_noun(quality, verb=asked)
             yield 0.5 / len(ADJECTIVES), (word,), after, "adjective"
         yield 0.5, NOTHING, s.then(quality)
 
 
 def quality(s):
     """(little) (brown) fox"""
-    yield 0.03, SIZES, described(s, colour)
-    yield 0.07, COLOURS, described(s, noun)
+    yield 0.03, SIZES, s.before_noun(colour)
+    yield 0.07, COLOURS, s.before_noun(noun)
     yield 0.9, NOTHING, s.then(noun)
 
 
 def colour(s):
     """(brown) fox"""
-    yield 0.5, COLOURS, described(s, noun)
+    yield 0.5, COLOURS, s.before_noun(noun)
     yield 0.5, NOTHING, s.then(noun)
 
 
@@ -261,12 +262,11 @@ def after_noun(s, word):
     if s.place:  # with "and" the two are several, with "or" the nearer is asked
         settled = ("conjunction → verb",) if numbers == (ONE,) else ()
         both = (SEVERAL,) if s.place == "and" else numbers
-        return s.then(verb, numbers=both, settled=settled, room=2)
-    # The first: the word tells its number, or with sheep the determiner.
+        return s.then(verb, numbers=both, settled=settled, room=3)
     settled = ()
-    if len(s.numbers) > len(numbers) == 1:
+    if len(s.numbers) > len(numbers) == 1:  # the word tells
         settled = ("subject → verb",)
-    elif s.settled and word in NOUNS[ONE] & NOUNS[SEVERAL]:
+    elif s.settled and len(ANIMAL[word].forms) == 1:  # with sheep the determiner does
         settled = ("determiner → verb",)
     # Who is thirsty drinks what all drink: no need to remember who it was.
     known = ANIMAL[word] if s.verb in ("", *OWN_OBJECTS) else None
@@ -276,12 +276,13 @@ def after_noun(s, word):
 def link(s):
     """near the …, and the …, or the verb at once"""
     # Eleven words fit: where two describe the first noun, none describes the second.
-    anew = State(noun_phrase, verb=s.verb, room=min(1, s.room))
-    back = s.then(verb, place="near", room=2)
-    yield 0.2, PREPOSITIONS, anew._replace(place="near", nouns=LANDMARKS, back=back)
+    room = min(2, s.room + 1)
+    back = s.then(verb, place="near", room=3)
+    yield 0.2, PREPOSITIONS, State(noun_phrase, "near", LANDMARKS, back=back, room=room)
     for word in ("and", "or"):
-        yield 0.1, (word,), anew._replace(place=word, animal=s.animal), "conjunction"
-    yield 0.6, NOTHING, s.then(verb, room=2)
+        after = State(noun_phrase, word, animal=s.animal, verb=s.verb, room=room)
+        yield 0.1, (word,), after, "conjunction"
+    yield 0.6, NOTHING, s.then(verb)
 
 
 def verb(s):
@@ -304,45 +305,35 @@ def after_verb(s, said, number):
         return State(where)
     if said == "is":
         return State(complement, s.place, numbers=(number,))
+    own = said in OWN_OBJECTS
+    nouns = getattr(s.animal, OWN_OBJECTS[said]) if own else OBJECTS[said]
     # The adjective that told the verb tells the object too: then neither settles it.
     settled = () if s.verb else ("verb → object",)
-    if said in OWN_OBJECTS:
-        nouns = getattr(s.animal, OWN_OBJECTS[said])
-        settled += ("subject → object",)
-    else:
-        nouns = OBJECTS[said]
-    return State(noun_phrase, "last", nouns, settled=settled, back=ending(s), room=1)
+    settled += ("subject → object",) if own else ()
+    back = State(full_stop if s.place else where)  # a third noun is the last
+    return State(noun_phrase, "last", nouns, settled=settled, back=back, room=2)
 
 
 def complement(s):
-    """asleep, hungry, black, near the …, or of several also: friends. Only the number is
-    known: black foxes may be white."""
+    """asleep, hungry, near the …, of several also friends; black foxes may be white"""
     together = 0.48 if s.numbers == (SEVERAL,) and s.place != "or" else 0
     alone = (*ALONE, *ADJECTIVES, *SIZES, *COLOURS)
-    yield 0.96 - together, alone, ending(s)
+    yield 0.96 - together, alone, State(full_stop if s.place else where)
     yield together, TOGETHER, State(full_stop)
-    yield 0.04, NOTHING, State(near)
-
-
-def ending(s):
-    """After an object or a complement: "near the …", if one noun came before the verb."""
-    return State(full_stop if s.place else where)
+    yield 0.04, PREPOSITIONS, BESIDE
 
 
 def where(s):
     """near the …, or the end"""
-    yield 0.04, NOTHING, State(near)
+    yield 0.04, PREPOSITIONS, BESIDE
     yield 0.96, (END,), None
-
-
-def near(s):
-    end = State(full_stop)
-    yield 1, PREPOSITIONS, State(noun_phrase, "last", LANDMARKS, back=end, room=0)
 
 
 def full_stop(s):
     yield 1, (END,), None
 
+
+BESIDE = State(noun_phrase, "last", LANDMARKS, back=State(full_stop), room=1)
 
 # ----------------------------------------------------- the language: what follows from it
 

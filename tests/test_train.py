@@ -410,8 +410,8 @@ def test_a_checkpoint_of_another_language_is_refused(quick, tmp_path, edited):
     train.save_checkpoint(tmp_path / "own.pt", *quick)
 
     def quality(s):  # a chance is another, by one in a thousand
-        yield 0.031, train.SIZES, train.described(s, train.colour)
-        yield 0.069, train.COLOURS, train.described(s, train.noun)
+        yield 0.031, train.SIZES, s.before_noun(train.colour)
+        yield 0.069, train.COLOURS, s.before_noun(train.noun)
         yield 0.9, train.NOTHING, s.then(train.noun)
 
     edited("quality", quality)
