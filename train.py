@@ -190,7 +190,7 @@ def noun_phrase(s):
     # The determiner of a second noun phrase would hide the first from the verb.
     role = "determiner" if s.place in ("", "last") else ""
     for words, numbers in others:
-        rule = after_the if words == POINTING and not s.place else phrase
+        rule = after_the if words == POINTING and not s.place else description
         # A bare noun is said in the row where "the" could be too: it is not measured.
         settled = (*s.settled, "determiner → noun") if role and words else ()
         after = s.before_noun(rule, numbers=numbers, settled=settled)
@@ -201,14 +201,14 @@ def after_the(s):
     """same fox, two foxes, or what comes after any determiner; after these: two foxes"""
     two = 0.01 if NOUNS[SEVERAL].intersection(s.nouns) else 0
     same = 0.02 - two if ONE in s.numbers else 0
-    yield same, ("same",), s.before_noun(phrase)
+    yield same, ("same",), s.before_noun(description)
     # No word for one could stand here: without a choice no role, and nothing settled.
     settled = s.settled if s.place else ()
-    yield two, COUNTS, s.before_noun(phrase, numbers=(SEVERAL,), settled=settled)
-    yield 1 - same - two, NOTHING, s.then(phrase)
+    yield two, COUNTS, s.before_noun(description, numbers=(SEVERAL,), settled=settled)
+    yield 1 - same - two, NOTHING, s.then(description)
 
 
-def phrase(s):
+def description(s):
     """(hungry) (little) (brown) fox; but of a second noun or the last one word is said"""
     if s.place:
         often = 0.008 if s.place == "last" else 0.012
@@ -264,7 +264,7 @@ def after_noun(s, word):
         both = (SEVERAL,) if s.place == "and" else numbers
         return s.then(verb, numbers=both, settled=settled, room=3)
     settled = ()
-    if len(s.numbers) > len(numbers) == 1:  # the word tells
+    if len(s.numbers) > len(numbers) == 1:  # the word tells how many
         settled = ("subject → verb",)
     elif s.settled and len(ANIMAL[word].forms) == 1:  # with sheep the determiner does
         settled = ("determiner → verb",)
@@ -333,6 +333,7 @@ def full_stop(s):
     yield 1, (END,), None
 
 
+# What comes after "near", where it ends the sentence.
 BESIDE = State(noun_phrase, "last", LANDMARKS, back=State(full_stop), room=1)
 
 # ----------------------------------------------------- the language: what follows from it
