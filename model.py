@@ -6,8 +6,7 @@ token is a word) in each, n_embd features of a token, head_size = n_embd // n_he
 References: Vaswani et al. 2017, "Attention Is All You Need"; Radford et al. 2019,
 "Language Models are Unsupervised Multitask Learners" (GPT-2: layer normalisation
 before each sublayer, learned positions, GELU, the embedding table used for the logits
-too); Vig et al. 2020, "Investigating Gender Bias in Language Models Using Causal
-Mediation Analysis" (patching: there attention weights, here what a head gives).
+too); Wang et al. 2022, "Interpretability in the Wild" (activation patching).
 """
 
 import math
@@ -80,10 +79,8 @@ class GPTConfig(Settings):
     def __post_init__(self):
         super().__post_init__()
         if missing := -self.n_embd % self.n_head:
-            raise Mistake(
-                f"n_embd={self.n_embd}: it must be a multiple of n_head={self.n_head}, "
-                f"such as {self.n_embd + missing}"
-            )
+            near = f"a multiple of n_head, such as {self.n_embd + missing}"
+            raise Mistake(f"n_embd={self.n_embd}: it must be {near}")
 
 
 class CausalSelfAttention(nn.Module):
@@ -92,26 +89,22 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.n_head = config.n_head
-        self.query = nn.Linear(config.n_embd, config.n_embd)
-        self.key = nn.Linear(config.n_embd, config.n_embd)
-        self.value = nn.Linear(config.n_embd, config.n_embd)
-        self.project = nn.Linear(config.n_embd, config.n_embd)
-        self.dropout = nn.Dropout(config.dropout)
+        n = config.n_embd
+        self.query, self.key, self.value = (nn.Linear(n, n) for _ in range(3))
+        self.project = nn.Linear(n, n)
         self.patches = {}  # from a head to the output that it gives instead of its own
 
     def forward(self, x):
-        """x: (B, T, n_embd). Returns the same shape. In `seen` it leaves the weights
-        (B, n_head, T, T) and the outputs (B, n_head, T, head_size) of the heads."""
-        q, k, v = (
-            linear(x).unflatten(2, (self.n_head, -1)).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )  # (B, n_head, T, head_size)
-        output, weights = attention(q, k, v, causal_mask(x.size(1)))
+        """x: (B, T, n_embd). Returns the same shape. It leaves what the heads did in
+        `maps` (B, n_head, T, T) and `outputs` (B, n_head, T, head_size)."""
+        qkv = self.query(x), self.key(x), self.value(x)  # (B, T, n_embd) each
+        q, k, v = (y.unflatten(2, (self.n_head, -1)).transpose(1, 2) for y in qkv)
+        outputs, maps = attention(q, k, v, causal_mask(x.size(1)))  # (B, n_head, T, …)
         for head, tensor in self.patches.items():
-            output[:, head] = tensor  # of (B, n_head, T, head_size)
-        self.seen = weights.detach(), output.detach()
-        y = output.transpose(1, 2).flatten(2)  # (B, T, n_embd): the heads side by side
-        return self.dropout(self.project(y))
+            outputs[:, head] = tensor  # of (B, n_head, T, head_size)
+        self.maps, self.outputs = maps.detach(), outputs.detach()
+        y = outputs.transpose(1, 2).flatten(2)  # (B, T, n_embd): the heads side by side
+        return self.project(y)
 
 
 class Block(nn.Module):
@@ -126,13 +119,13 @@ class Block(nn.Module):
             nn.Linear(config.n_embd, 4 * config.n_embd),
             nn.GELU(),
             nn.Linear(4 * config.n_embd, config.n_embd),
-            nn.Dropout(config.dropout),
         )
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x):
         """x: (B, T, n_embd). Returns the same shape."""
-        x = x + self.attention(self.norm_1(x))
-        return x + self.mlp(self.norm_2(x))
+        x = x + self.dropout(self.attention(self.norm_1(x)))
+        return x + self.dropout(self.mlp(self.norm_2(x)))
 
 
 class GPT(nn.Module):
@@ -186,15 +179,16 @@ class GPT(nn.Module):
 
     def attention_maps(self, ids):
         """Where each head looks: for each layer (B, n_head, T, T), as bertviz reads it.
-
-        Row i says how much word i looks at each word; a row sums to 1.
-        """
-        return [weights for weights, _ in self._look(ids)]
+        Row i says how much word i looks at each word; a row sums to 1."""
+        with looking(self):
+            self.logits(ids)
+        return [block.attention.maps for block in self.blocks]
 
     def head_outputs(self, ids):
-        """What each head gives before the heads are put together: for each layer a
-        tensor (B, n_head, T, head_size)."""
-        return [outputs for _, outputs in self._look(ids)]
+        """What each head gives: for each layer a tensor (B, n_head, T, head_size)."""
+        with looking(self):
+            self.logits(ids)
+        return [block.attention.outputs for block in self.blocks]
 
     @contextmanager
     def patch_heads(self, patches):
@@ -202,9 +196,8 @@ class GPT(nn.Module):
 
         patches: {(layer, head): tensor}, counted from 0; a tensor is anything that
         broadcasts to (B, T, head_size). With a head's output on another sentence this
-        is activation patching (Wang et al. 2022, "Interpretability in the Wild"), with its
-        mean it switches the head off.
-        Raises ValueError where there is no such head.
+        is activation patching, with its mean it switches the head off. Raises ValueError
+        where there is no such head.
         """
         layers, heads = range(self.config.n_layer), range(self.config.n_head)
         if missing := set(patches) - {(i, j) for i in layers for j in heads}:
@@ -218,13 +211,6 @@ class GPT(nn.Module):
             for block, own in zip(self.blocks, before):
                 block.attention.patches = own
 
-    def _look(self, ids):
-        """What each layer has seen in a pass without dropout: (weights, outputs)."""
-        self._check(ids)
-        with looking(self):
-            self.logits(ids)
-        return [block.attention.seen for block in self.blocks]
-
     def _show(self, ids):
         """Debug mode: print the shapes of one pass, and draw the maps of sequence 0."""
         import utils  # needs matplotlib, so it is imported only where it is used
@@ -235,12 +221,11 @@ class GPT(nn.Module):
             print(f"{names[module]:<28}{tuple(output.shape)}")
 
         with nn.modules.module.register_module_forward_hook(tell):
-            seen = self._look(ids)
-        for name, tensor in zip(("attention_maps", "head_outputs"), seen[0]):
-            print(f"{name:<28}{tuple(tensor.shape)}")
+            maps = self.attention_maps(ids)
+        print(f"{'attention_maps':<28}{tuple(maps[0].shape)} in each layer")
         words = [self.names[i] for i in ids[0].tolist()]
-        maps = torch.stack([weights[0] for weights, _ in seen])  # (…, n_head, T, T)
-        utils.show(utils.head_grid(maps, words), "figures/debug.png")
+        grid = utils.head_grid(torch.stack(maps)[:, 0], words)
+        utils.show(grid, "figures/debug.png")
 
     def _check(self, ids, name="ids", lowest=0):
         """Raise ValueError unless ids is (B, T), not too long, in the vocabulary."""
@@ -248,10 +233,10 @@ class GPT(nn.Module):
         fits = isinstance(ids, torch.Tensor) and ids.dtype == torch.int64
         fits = fits and ids.dim() == 2 and ids.numel() and ids.size(1) <= size
         if not fits or ids.min() < lowest or ids.max() >= words:
+            shown = " ".join(f"{getattr(ids, 'shape', '')} {ids!r}".split())
             raise ValueError(
                 f"{name} must be int64 (B, T), one sequence a row, not longer than "
-                f"block_size={size}, within the vocabulary, {lowest} to {words - 1}; "
-                f"not {tuple(getattr(ids, 'shape', ()))} {' '.join(repr(ids).split()):.60}"
+                f"{size}, within the vocabulary, {lowest} to {words - 1}; not {shown:.80}"
             )
 
 
