@@ -45,8 +45,7 @@ class Mistake(ValueError):
 def check(name, value, kind, least, most):
     """Raise Mistake unless a value is of this type, and from least to most."""
     what = {int: "a whole number", float: "a number", bool: "a truth value"}[kind]
-    kinds = (int, float) if kind is float else kind
-    fits = isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
+    fits = isinstance(value, kind | int) and isinstance(value, bool) == (kind is bool)
     if not (fits and least <= value <= most):
         raise Mistake(f"{name}={value!r:.40}: it must be {what} from {least} to {most}")
 
@@ -79,8 +78,8 @@ class GPTConfig(Settings):
     def __post_init__(self):
         super().__post_init__()
         if missing := -self.n_embd % self.n_head:
-            near = f"a multiple of n_head, such as {self.n_embd + missing}"
-            raise Mistake(f"n_embd={self.n_embd}: it must be {near}")
+            near = f"n_head={self.n_head}, such as {self.n_embd + missing}"
+            raise Mistake(f"n_embd={self.n_embd}: it must be a multiple of {near}")
 
 
 class CausalSelfAttention(nn.Module):
@@ -153,26 +152,22 @@ class GPT(nn.Module):
         """ids: (B, T) int64. targets: (B, T) int64, each word's successor, or PADDING.
 
         Returns the logits (B, T, vocab_size) and the loss, the mean cross-entropy in
-        nats, or None without targets. Raises ValueError where ids or targets are not
-        of these shapes, longer than block_size, or outside the vocabulary.
-        """
-        self._check(ids)
+        nats, or None without targets. Raises Mistake where ids or targets can't be."""
         if self.config.debug and not self.training:
             self._show(ids)
         logits = self.logits(ids)
         if targets is None:
             return logits, None
-        self._check(targets, "targets", lowest=PADDING)
+        self._check("targets", targets, PADDING)
         if targets.shape != ids.shape or (targets == PADDING).all():
-            raise ValueError("targets must have the shape of ids, not be padding only")
+            raise Mistake("targets must have the shape of ids, not be padding only")
         rows, wanted = logits.flatten(0, 1), targets.flatten()  # (B * T, …), (B * T)
         return logits, F.cross_entropy(rows, wanted, ignore_index=PADDING)
 
     def logits(self, ids):
-        """The pass itself, unchecked: ids (B, T) to logits (B, T, vocab_size), products
-        with the embedding table, which serves the input too (tied weights)."""
-        x = self.token(ids) + self.position.weight[: ids.size(1)]  # (B, T, n_embd)
-        x = self.dropout(x)
+        """The pass itself, which debug mode does not show: ids (B, T) to the logits."""
+        self._check("ids", ids, 0)
+        x = self.dropout(self.token(ids) + self.position.weight[: ids.size(1)])
         for block in self.blocks:
             x = block(x)  # (B, T, n_embd)
         return self.norm(x) @ self.token.weight.T
@@ -201,7 +196,7 @@ class GPT(nn.Module):
         """
         layers, heads = range(self.config.n_layer), range(self.config.n_head)
         if missing := set(patches) - {(i, j) for i in layers for j in heads}:
-            raise ValueError(f"no head {missing.pop()}: (layer, head), counted from 0")
+            raise Mistake(f"no head {missing.pop()}: (layer, head), counted from 0")
         before = [dict(block.attention.patches) for block in self.blocks]
         try:
             for (layer, head), tensor in patches.items():
@@ -224,20 +219,15 @@ class GPT(nn.Module):
             maps = self.attention_maps(ids)
         print(f"{'attention_maps':<28}{tuple(maps[0].shape)} in each layer")
         words = [self.names[i] for i in ids[0].tolist()]
-        grid = utils.head_grid(torch.stack(maps)[:, 0], words)
-        utils.show(grid, "figures/debug.png")
+        utils.show(utils.head_grid(torch.stack(maps)[:, 0], words), "figures/debug.png")
 
-    def _check(self, ids, name="ids", lowest=0):
-        """Raise ValueError unless ids is (B, T), not too long, in the vocabulary."""
-        size, words = self.config.block_size, self.config.vocab_size
-        fits = isinstance(ids, torch.Tensor) and ids.dtype == torch.int64
-        fits = fits and ids.dim() == 2 and ids.numel() and ids.size(1) <= size
-        if not fits or ids.min() < lowest or ids.max() >= words:
-            shown = " ".join(f"{getattr(ids, 'shape', '')} {ids!r}".split())
-            raise ValueError(
-                f"{name} must be int64 (B, T), one sequence a row, not longer than "
-                f"{size}, within the vocabulary, {lowest} to {words - 1}; not {shown:.80}"
-            )
+    def _check(self, name, ids, least):
+        """Raise Mistake unless ids is (B, T), not too long, in the vocabulary."""
+        if getattr(ids, "dtype", None) != torch.int64 or ids.dim() != 2 or not len(ids):
+            raise Mistake(f"{name} must be an int64 tensor (B, T), one sequence a row")
+        check(f"{name}.size(1)", ids.size(1), int, 1, self.config.block_size)
+        for word in ids.aminmax():
+            check(name, word.item(), int, least, self.config.vocab_size - 1)
 
 
 @contextmanager
