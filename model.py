@@ -4,9 +4,8 @@
 token is a word) in each, n_embd features of a token, head_size = n_embd // n_head.
 
 References: Vaswani et al. 2017, "Attention Is All You Need"; Radford et al. 2019,
-"Language Models are Unsupervised Multitask Learners" (GPT-2: layer normalisation
-before each sublayer, learned positions, GELU, the embedding table used for the logits
-too); Wang et al. 2022, "Interpretability in the Wild" (activation patching).
+"Language Models are Unsupervised Multitask Learners" (GPT-2: norms first, learned
+positions, GELU, tied weights); Wang et al. 2022, "Interpretability in the Wild".
 """
 
 import math
@@ -15,7 +14,6 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 PADDING = -1  # a target that never contributes to the loss
 
@@ -29,8 +27,7 @@ def attention(q, k, v, mask):
     """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
 
     q, k, v: (..., T, d_k), d_k a head's head_size. mask: (T, T), True where a row may
-    look at a column (in the formula 0 there, elsewhere -inf).
-    Returns the output (..., T, d_k) and the weights (..., T, T): rows sum to 1.
+    look. Returns the output (..., T, d_k) and the weights (..., T, T): rows sum to 1.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
     scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
@@ -150,7 +147,6 @@ class GPT(nn.Module):
 
     def forward(self, ids, targets=None):
         """ids: (B, T) int64. targets: (B, T) int64, each word's successor, or PADDING.
-
         Returns the logits (B, T, vocab_size) and the loss, the mean cross-entropy in
         nats, or None without targets. Raises Mistake where ids or targets can't be."""
         if self.config.debug and not self.training:
@@ -162,7 +158,7 @@ class GPT(nn.Module):
         if targets.shape != ids.shape or (targets == PADDING).all():
             raise Mistake("targets must have the shape of ids, not be padding only")
         rows, wanted = logits.flatten(0, 1), targets.flatten()  # (B * T, …), (B * T)
-        return logits, F.cross_entropy(rows, wanted, ignore_index=PADDING)
+        return logits, nn.functional.cross_entropy(rows, wanted, ignore_index=PADDING)
 
     def logits(self, ids):
         """The pass itself, which debug mode does not show: ids (B, T) to the logits."""
@@ -170,7 +166,7 @@ class GPT(nn.Module):
         x = self.dropout(self.token(ids) + self.position.weight[: ids.size(1)])
         for block in self.blocks:
             x = block(x)  # (B, T, n_embd)
-        return self.norm(x) @ self.token.weight.T
+        return self.norm(x) @ self.token.weight.T  # (B, T, vocab_size), weights tied
 
     def attention_maps(self, ids):
         """Where each head looks: for each layer (B, n_head, T, T), as bertviz reads it.
@@ -187,13 +183,10 @@ class GPT(nn.Module):
 
     @contextmanager
     def patch_heads(self, patches):
-        """Within the `with` block, heads give these outputs instead of their own.
-
-        patches: {(layer, head): tensor}, counted from 0; a tensor is anything that
-        broadcasts to (B, T, head_size). With a head's output on another sentence this
-        is activation patching, with its mean it switches the head off. Raises ValueError
-        where there is no such head.
-        """
+        """Within the `with` block, heads give these outputs instead of their own: those
+        of another sentence (activation patching), or a mean (the head is off). patches:
+        {(layer, head): tensor}, counted from 0; a tensor is anything that broadcasts to
+        (B, T, head_size). Raises Mistake where there is no such head."""
         layers, heads = range(self.config.n_layer), range(self.config.n_head)
         if missing := set(patches) - {(i, j) for i in layers for j in heads}:
             raise Mistake(f"no head {missing.pop()}: (layer, head), counted from 0")
@@ -210,12 +203,9 @@ class GPT(nn.Module):
         """Debug mode: print the shapes of one pass, and draw the maps of sequence 0."""
         import utils  # needs matplotlib, so it is imported only where it is used
 
-        names = {module: name for name, module in self.named_modules()}
-
-        def tell(module, inputs, output):
-            print(f"{names[module]:<28}{tuple(output.shape)}")
-
-        with nn.modules.module.register_module_forward_hook(tell):
+        names = {part: name for name, part in self.named_modules()}
+        watch = nn.modules.module.register_module_forward_hook
+        with watch(lambda part, _, y: print(f"{names[part]:<28}{tuple(y.shape)}")):
             maps = self.attention_maps(ids)
         print(f"{'attention_maps':<28}{tuple(maps[0].shape)} in each layer")
         words = [self.names[i] for i in ids[0].tolist()]
@@ -232,15 +222,13 @@ class GPT(nn.Module):
 
 @contextmanager
 def looking(model):
-    """Within the `with` block the model is in eval mode and has no gradients, afterwards
-    each of its modules is in the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    """Within the `with` block: eval mode, no gradients. Afterwards: modes as before."""
+    modes = {module: module.training for module in model.modules()}
     try:
         with torch.no_grad():
-            yield
+            yield model.eval()
     finally:
-        for module, mode in modes:
+        for module, mode in modes.items():
             module.training = mode
 
 
