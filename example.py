@@ -127,10 +127,12 @@ def show_sentence(model, words):
     for name, row, source in dict.fromkeys(r for w in longer for r in relations_of(w)):
         if pair := minimal_pair(tuple(words[: row + 1]), source, random.Random(0)):
             head, share = carrier(model, pair)
-            who, most = names[head], names[weights[:, :, row, source].argmax()]
-            told = f"{who} carries {share:.0%}" if share > 0 else "no clear decision"
+            looks = weights[:, :, row, source].flatten()  # (heads,)
+            most = f"{names[looks.argmax()]} looks {looks.max():.0%}"
+            carried = f"{names[head]} carries {share:.0%} here"
+            carried = carried if share > 0 else "no clear decision"
             print(f"  {words[row]} ▸ {[*words, '…'][row + 1]}: {name}")
-            print(f"    {words[source]} → {pair.swapped[source]}: {told}, {most} looks")
+            print(f"    {words[source]} → {pair.swapped[source]}: {carried}, {most}")
     show_map(model, words, head)  # of the last relation, else of the first head
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     print(f"  next, the truth: {percent(next_words(words), 3)}")
@@ -152,8 +154,7 @@ def show_heads(model, held_out):
         own = r.looks[r.head], r.carries[r.head], r.flips[r.head]
         cells = [f"{x:z5.2f}" for x in (*own, r.offset_looks, r.untrained_looks)]
         line = f"{'shared' if r.shared else names[r.head]:<6} {'   '.join(cells)}"
-        line = line if r.known else "the model does not know it"
-        print(f"  {r.name:<19}{below} {line}")
+        print(f"  {r.name:<19}{below} {line if r.known else 'not known to the model'}")
     print()
     known, cases = [r for r in roles if r.known], []
     for head, name in enumerate(names):
