@@ -25,7 +25,7 @@ import io
 import math
 import os
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -357,62 +357,46 @@ def options(state):
         return {}
     rule = f"the rule {getattr(state.rule, '__name__', state.rule)} in train.py"
     try:
-        choices = merged(state)
-        fault = next(faults(choices.values()), None)
+        return merged(state)
     except Mistake:  # of a later state
         raise
-    except RecursionError:
-        raise Mistake(ENDLESS) from None
     except KeyError as missing:
-        raise Mistake(f"{rule} looks for {missing}, which a table lacks") from None
+        raise Mistake(f"{rule} looks for {missing}, which a table lacks") from missing
     except Exception as error:  # a slip of whoever edited it
-        raise Mistake(f"{rule} fails: {error!r}") from error
-    if fault:
-        raise Mistake(f"{rule} {fault}")
-    return dict(sorted(choices.items(), key=lambda item: -item[1].chance))
+        raise Mistake(f"{rule} fails: {error}") from error
 
 
 def merged(state):
-    """What the rule of a state says, each word once: a dict from word to Option."""
-    choices = {}
+    """What the rule of a state says, each word once. Raises whatever is wrong with it."""
+    chances = Counter()  # of an Option's other fields
     for chance, words, after, *use in state.rule(state):
         if words is NOTHING:
-            later = options(after).values()
-            said = [option._replace(chance=chance * option.chance) for option in later]
-        else:
-            said = [Option(chance / len(words), word, after, *use) for word in words]
-        for option in said if chance else ():
-            if before := choices.get(option.word):
-                if before[1:] != option[1:]:
-                    raise ValueError(f"{option.word} twice, with other memories")
-                option = option._replace(chance=before.chance + option.chance)
-            choices[option.word] = option
+            for option in options(after).values():
+                chances[option[1:]] += chance * option.chance
+        elif chance:
+            for word in words:
+                chances[Option(0, word, after, *use)[1:]] += chance / len(words)
+    if not abs(chances.total() - 1) < 1e-9:
+        raise ValueError(f"its chances sum to {chances.total():.3g}, not 1")
+    choices = {}
+    for (word, after, role, settled), chance in chances.most_common():
+        said = f'it says "{word}"'
+        if word not in IDS:
+            raise ValueError(f"{said}, which is not in VOCABULARY: no KINDS has it")
+        if word in choices:
+            raise ValueError(f"{said} twice, with other memories")
+        if not chance > 0:
+            raise ValueError(f"{said} with the chance {chance}")
+        if unlisted := {role, *settled} - ROLES - {*RELATIONS}:
+            raise ValueError(f"{said} with {min(unlisted)!r}, which RELATIONS lacks")
+        due = type(None) if word == END else State
+        if not isinstance(after, due):
+            raise TypeError(f"{said}, then {after!r:.40} and no {due.__name__}")
+        choices[word] = Option(chance, word, after, role, settled)
     return choices
 
 
-def faults(choices):
-    """What is wrong with the Options of a state, as texts."""
-    for chance, word, after, role, settled in choices:
-        if word not in IDS:
-            yield f'says "{word}", which is not in VOCABULARY: no KINDS has it'
-        if not chance > 0:
-            yield f'says "{word}" with the chance {chance}'
-        if role not in ROLES:
-            yield f'gives the role "{role}", which begins no relation'
-        if unlisted := [name for name in settled if name not in RELATIONS]:
-            yield f'settles "{unlisted[0]}", which is not in RELATIONS'
-        if not isinstance(after, State | None):
-            yield f"goes on to {after!r:.40}, which is no State"
-        hash(after)  # fails where a State has a list for a tuple
-    total = sum(option.chance for option in choices)
-    if not abs(total - 1) < 1e-9:
-        yield f"has chances that sum to {total:.3g}, not 1"
-    if any((option.word == END) != (option.state is None) for option in choices):
-        yield f'ends without "{END}", or goes on after it'
-
-
 START = State(noun_phrase)
-ENDLESS = "the rules in train.py say sentences of more than 100 words"
 
 
 def follow(words):
@@ -478,6 +462,7 @@ class Sentence(NamedTuple):
 def say(point):
     """The words of a sentence. In each state `point(state)`, from 0 to 1, picks an option:
     they lie on this line side by side, likeliest first, each as long as its chance."""
+    to_come(START)  # refuses rules that need not end
     words, state = [BEGIN], START
     while choices := options(state):
         at = point(state)
@@ -487,8 +472,6 @@ def say(point):
                 break
         words.append(word)
         state = option.state
-        if len(words) > 100:
-            raise Mistake(ENDLESS)
     return tuple(words)
 
 
@@ -524,7 +507,7 @@ def to_come(state):
             length += option.chance * (rest[1] + 1)
             most = max(most, rest[2] + 1)
     except RecursionError:
-        raise Mistake(ENDLESS) from None
+        raise Mistake("the rules in train.py may never end a sentence") from None
     return surprise, length, most
 
 

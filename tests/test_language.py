@@ -491,7 +491,7 @@ def test_a_wrong_rule_is_refused_by_whatever_meets_it(rule, use, edited):
 @pytest.mark.parametrize("words", [["and"], train.NOTHING])
 def test_rules_that_never_end_are_refused(words, use, edited):
     edited("full_stop", lambda s: [(1.0, words, s)])
-    with pytest.raises(Mistake, match="more than 100 words"):
+    with pytest.raises(Mistake, match="never end a sentence|the rule full_stop"):
         use()
 
 
@@ -514,7 +514,7 @@ def with_table(path, old, new):
         ('"is": "are",', '"is": "are", "likes": "like",', "looks for 'likes'"),
         ('listed("near behind beside")', 'listed("")', "sum to 0.8"),
         ('"river", "road", *TOYS', '"river", "hill", *TOYS', '"hill", which is not in'),
-        ('"conjunction"\n', '"conj"\n', 'the role "conj", which begins no relation'),
+        ('"conjunction"\n', '"conj"\n', "'conj', which RELATIONS lacks"),
     ],
 )
 def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):
