@@ -487,8 +487,7 @@ def spread(n, seed):
 
     Each state has a point of the line, which moves on by the golden ratio, around the
     end: always into one of the widest gaps that it has left (Knuth, "The Art of Computer
-    Programming" 3, section 6.4, theorem S). Chances with which a state's walk falls into
-    step with the next one's would undo this; a test of the language watches for it.
+    Programming" 3, section 6.4, theorem S).
     """
     rng, golden_ratio = random.Random(seed), (5**0.5 - 1) / 2
     points = defaultdict(lambda: count(rng.random(), golden_ratio))
