@@ -529,13 +529,11 @@ def read(text, block_size=None):
     """The words of one typed sentence, after <s>: "The fox eats." is understood.
 
     text: a string, or a list or tuple of words, with or without <s>. Raises Mistake
-    where a word is unknown, where there is none, or more than a model of `block_size`
-    reads.
+    where a word is unknown, none is left, or more than a model of `block_size` reads.
     """
     if isinstance(text, str):
         text = typed(text)
-    several = isinstance(text, (list, tuple))
-    if not several or not all(isinstance(word, str) for word in text):
+    if not isinstance(text, (list, tuple)) or not all(isinstance(w, str) for w in text):
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
     words = [BEGIN, *(word.lower() for word in text if word and word != BEGIN)]
     if len(words) == 1:
@@ -543,65 +541,57 @@ def read(text, block_size=None):
     if block_size and len(words) > block_size:
         most = f"this model reads {block_size - 1} at most"
         raise Mistake(f"{len(words) - 1} words are too many: {most}")
-    for place, word in enumerate(words):
-        if word not in IDS:
-            raise Mistake(unknown(words, place))
-    return words
-
-
-def unknown(words, place):
-    """A line about a word that the language does not have, and what could stand there."""
-    why = f'"{one_line(words[place], 30)}" is not among the {len(VOCABULARY)} words of the language'
-    before, after = words[:place], words[place + 1 : place + 2]
-    fits = defaultdict(dict)  # kind to word to chance
-    for word, chance in next_words(before).items():
-        then = next_words([*before, word]) if word != END else {}
-        if then and all(w in then or w not in IDS for w in after):
-            kind = next(kind for kind in KINDS if word in KINDS[kind])
-            fits[kind][word] = chance
-    fitting = [word for some in fits.values() for word in some]
-    # A word that can't stand here must be more alike: barks is no misspelt bears.
-    for known, least in (fitting, 0.7), (VOCABULARY[2:], 0.86):
-        if near := difflib.get_close_matches(words[place][:30], known, 3, least):
-            return f"{why}: the nearest is {' or '.join(near)}"
-    if not fits:
-        return f"{why}: python example.py --words shows them"
-    kinds = sorted(fits, key=lambda kind: -sum(fits[kind].values()))[:2]
-    hints = [f"{', '.join([*fits[kind]][:4])} ({kind})" for kind in kinds]
-    return f"{why}: here could stand {'; '.join(hints)}"
+    return list(from_begin(words))
 
 
 def from_begin(words):
     """The words as a tuple. Raises Mistake unless they are known and begin with <s>."""
     if not isinstance(words, (list, tuple)) or not words or words[0] != BEGIN:
         raise Mistake(f"words must be a list that begins with {BEGIN}: use read(text)")
-    if missing := [word for word in words if word not in IDS]:
-        raise Mistake(f"{missing[0]!r:.40} is not a word of the language")
+    if not IDS.keys() >= {*words}:
+        raise Mistake(unknown(words))
     return tuple(words)
+
+
+def unknown(words):
+    """A line about the first word that is none, and what could stand in its place."""
+    place = next(i for i, word in enumerate(words) if word not in IDS)
+    wrong = one_line(str(words[place]), 30)
+    why = f'"{wrong}" is not among the {len(VOCABULARY)} words of the language'
+    before, after = words[:place], {*words[place + 1 : place + 2]} & IDS.keys()
+    could = next_words(before)  # likeliest first
+    fits = [w for w in could if w != END and after <= next_words([*before, w]).keys()]
+    # A word that can't stand here must be more alike: barks is no misspelt bears.
+    for known, least in (fits, 0.7), (VOCABULARY[2:], 0.86):
+        if near := difflib.get_close_matches(wrong, known, 3, least):
+            return f"{why}: the nearest is {' or '.join(near)}"
+    if not fits:
+        return f"{why}: python example.py --words shows them"
+    kinds = defaultdict(list)
+    for word in fits:
+        kinds[next(kind for kind in KINDS if word in KINDS[kind])].append(word)
+    hints = [f"{', '.join(some[:4])} ({kind})" for kind, some in kinds.items()]
+    return f"{why}: here could stand {'; '.join(hints[:2])}"
 
 
 def leaves(words):
     """Where `words`, from <s>, leave the language: a line, or "" where they don't."""
     taken, _ = follow(from_begin(words))
-    said = words[: len(taken) + 1]
-    if said == words:
+    said, rest = words[: len(taken) + 1], words[len(taken) + 1 :]
+    if not rest:
         return ""
-    wrong, could = words[len(said)], list(next_words(said))
-    near = difflib.get_close_matches(wrong, could, 1)  # sleeps, for sleep
-    could = ["(the end)" if w == END else w for w in dict.fromkeys(near + could)]
-    shown = ", ".join(could[:6]) + (", …" if len(could) > 6 else "")
+    near = difflib.get_close_matches(rest[0], next_words(said), 1)  # sleeps, for sleep
+    could = sorted(next_words(said), key=lambda word: word not in near)
+    shown = ", ".join(could[:6] + ["…"] * (len(could) > 6)).replace(END, "(the end)")
     where = f'after "{" ".join(said[1:])}" comes' if taken else "a sentence begins with"
-    return f'{where}: {shown}; not "{wrong}"'
+    return f'{where}: {shown}; not "{rest[0]}"'
 
 
 def as_ids(*sentences):
-    """Lists of words as ids (N, T) int64, filled up with full stops. Raises Mistake
+    """Lists of words as ids (N, T) int64, filled up with full stops. Raises KeyError
     where a word is unknown."""
     columns = zip_longest(*sentences, fillvalue=END)
-    try:
-        return torch.tensor([[IDS[word] for word in column] for column in columns]).T
-    except KeyError as missing:
-        raise Mistake(f"{missing} is not a word of the language") from None
+    return torch.tensor([[IDS[word] for word in column] for column in columns]).T
 
 
 def tensors(sentences):
