@@ -127,12 +127,11 @@ def show_sentence(model, words):
     for name, row, source in dict.fromkeys(r for w in longer for r in relations_of(w)):
         if pair := minimal_pair(tuple(words[: row + 1]), source, random.Random(0)):
             head, share = carrier(model, pair)
-            looks = weights[:, :, row, source].flatten()  # (heads,)
-            most = f"{names[looks.argmax()]} looks {looks.max():.0%}"
-            carried = f"{names[head]} carries {share:.0%} here"
-            carried = carried if share > 0 else "no clear decision"
+            who, looks = names[head], weights[:, :, row, source].flatten()  # (heads,)
+            told = f"{who} carries {share:.0%}" if share > 0 else "no clear decision"
+            most = f"{names[looks.argmax()]} looks {looks.max():.0%} here"
             print(f"  {words[row]} ▸ {[*words, '…'][row + 1]}: {name}")
-            print(f"    {words[source]} → {pair.swapped[source]}: {carried}, {most}")
+            print(f"    {words[source]} → {pair.swapped[source]}: {told}, {most}")
     show_map(model, words, head)  # of the last relation, else of the first head
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     print(f"  next, the truth: {percent(next_words(words), 3)}")

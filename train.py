@@ -370,10 +370,12 @@ def merged(state):
     """What the rule of a state says, each word once. Raises whatever is wrong with it."""
     chances = Counter()  # of an Option's other fields
     for chance, words, after, *use in state.rule(state):
+        if not chance:
+            continue
         if words is NOTHING:
             for option in options(after).values():
                 chances[option[1:]] += chance * option.chance
-        elif chance:
+        else:
             for word in words:
                 chances[Option(0, word, after, *use)[1:]] += chance / len(words)
     if not abs(chances.total() - 1) < 1e-9:
@@ -397,6 +399,7 @@ def merged(state):
 
 
 START = State(noun_phrase)
+ENDLESS = "the rules in train.py say sentences of more than 100 words"
 
 
 def follow(words):
@@ -462,7 +465,6 @@ class Sentence(NamedTuple):
 def say(point):
     """The words of a sentence. In each state `point(state)`, from 0 to 1, picks an option:
     they lie on this line side by side, likeliest first, each as long as its chance."""
-    to_come(START)  # refuses rules that need not end
     words, state = [BEGIN], START
     while choices := options(state):
         at = point(state)
@@ -472,6 +474,8 @@ def say(point):
                 break
         words.append(word)
         state = option.state
+        if len(words) > 100:
+            raise Mistake(ENDLESS)
     return tuple(words)
 
 
@@ -506,7 +510,7 @@ def to_come(state):
             length += option.chance * (rest[1] + 1)
             most = max(most, rest[2] + 1)
     except RecursionError:
-        raise Mistake("the rules in train.py may never end a sentence") from None
+        raise Mistake(ENDLESS) from None
     return surprise, length, most
 
 
@@ -588,10 +592,13 @@ def leaves(words):
 
 
 def as_ids(*sentences):
-    """Lists of words as ids (N, T) int64, filled up with full stops. Raises KeyError
+    """Lists of words as ids (N, T) int64, filled up with full stops. Raises Mistake
     where a word is unknown."""
     columns = zip_longest(*sentences, fillvalue=END)
-    return torch.tensor([[IDS[word] for word in column] for column in columns]).T
+    try:
+        return torch.tensor([[IDS[word] for word in column] for column in columns]).T
+    except KeyError as missing:
+        raise Mistake(f"{missing} is not a word of the language") from None
 
 
 def tensors(sentences):
