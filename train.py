@@ -684,36 +684,31 @@ def untrained(config, seed=0):
 
 def optimizers(model, settings):
     """Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
-    networks") for the matrices inside the blocks, AdamW for the rest.
+    networks") for the matrices inside the blocks, AdamW for the rest; each with its
+    schedule, a cosine down to 0, capped by 10 steps of warm-up.
 
-    The factors of rate and decay were found by trial (README: What was tuned).
-    The last normalisation, at 8 times the rate, makes the model more or less sure. Each
-    optimizer comes with its schedule: a cosine down to 0, capped by 10 steps of warm-up.
+    The factors of rate and decay were found by trial (README: What was tuned). The last
+    normalisation, at 8 times the rate, makes the model more or less sure.
     """
     rate, decay = settings.learning_rate, settings.weight_decay
-    layers = [block.attention for block in model.blocks]
-    asking = [part.weight for a in layers for part in (a.query, a.key)]
-    giving = [part.weight for a in layers for part in (a.value, a.project)]
-    mlps = [p for block in model.blocks for p in block.mlp.parameters() if p.dim() == 2]
-    last = list(model.norm.parameters())
-    taken = {id(p) for p in asking + giving + mlps + last}
-    rest = [p for p in model.parameters() if id(p) not in taken]
-    matrices = [
-        {"params": asking, "lr": 2 * rate, "weight_decay": decay},
-        {"params": giving, "lr": rate, "weight_decay": decay / 4},
-        {"params": mlps, "lr": rate, "weight_decay": 0.0},
-    ]
-    others = [{"params": last, "lr": 8 * rate}, {"params": rest, "lr": 0.8 * rate}]
-    made = (
-        torch.optim.Muon(matrices, momentum=0.9),
-        torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0),
-    )
+    asking, giving = (2 * rate, decay), (rate, decay / 4)
+    recipe = {"query": asking, "key": asking, "value": giving, "project": giving}
+    matrices, others = [], []
+    for name, p in model.named_parameters():  # such as blocks.0.attention.query.weight
+        if name.startswith("blocks.") and p.dim() == 2:
+            peak, fading = recipe.get(name.split(".")[-2], (rate, 0))  # else the MLP
+            matrices.append({"params": p, "lr": peak, "weight_decay": fading})
+        else:
+            peak = (8 if name.startswith("norm.") else 0.8) * rate
+            others.append({"params": p, "lr": peak})
+    muon = torch.optim.Muon(matrices, momentum=0.9)
+    adam = torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0)
 
     def factor(step):
         cosine = 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
         return min((step + 1) / 10, cosine)
 
-    return [(o, torch.optim.lr_scheduler.LambdaLR(o, factor)) for o in made]
+    return [(o, torch.optim.lr_scheduler.LambdaLR(o, factor)) for o in (muon, adam)]
 
 
 @contextmanager
