@@ -28,9 +28,10 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from itertools import compress, count, product, zip_longest
+from pathlib import Path
 from statistics import mode
 from typing import NamedTuple
 
@@ -636,7 +637,7 @@ class HeldOut:
     def __init__(self, seen=(), unseen=None, count=10000):
         sentences = sample(count, "held out")
         self.unseen = unseen or [s.words not in seen for s in sentences]
-        self.sentences = list(compress(sentences, self.unseen))
+        self.sentences = [s for s, new in zip(sentences, self.unseen) if new]
 
 
 def loss_and_floor(model, count=7000):
@@ -1016,21 +1017,18 @@ def fingerprint(held_out):
 
 def write(path, data=None):
     """Write bytes, all of them or none; without data only try. Raises Mistake."""
-    draft = f"{path}.{os.getpid()}.tmp"
+    path, draft = Path(path), Path(f"{path}.{os.getpid()}.tmp")
     try:
-        if not path or (os.path.exists(path) and not os.path.isfile(path)):
+        if path.exists() and not path.is_file():
             raise OSError(0, "it is a folder or a device")
-        with open(draft, "wb") as file:
-            file.write(data or b"")
-            file.flush()
-            os.fsync(file.fileno())
+        draft.write_bytes(data or b"")
         if data is not None:
-            os.replace(draft, path)  # the old file is whole until then
+            draft.replace(path)  # the old file is whole until then
     except OSError as error:
         raise Mistake(f'can\'t write "{path}": {error.strerror}') from None
     finally:
         with suppress(OSError):  # it has its new name already
-            os.unlink(draft)
+            draft.unlink()
 
 
 def save_checkpoint(path, model, held_out):
@@ -1038,7 +1036,7 @@ def save_checkpoint(path, model, held_out):
     `torch.load` opens the file too. Raises Mistake."""
     model = getattr(model, "_orig_mod", model)  # as it was before torch.compile
     content = {
-        "config": asdict(model.config),
+        "config": asdict(replace(model.config, debug=False)),  # of that training only
         "language": fingerprint(held_out),
         "loss": loss_and_floor(model, 50)[0],  # another formula or mask changes it
         "unseen": held_out.unseen,
@@ -1054,23 +1052,20 @@ def load_checkpoint(path):
     """The model in eval mode, and the sentences it has not seen. Raises Mistake, with
     one line about what is wrong and what to do, unless the file is whole and fits."""
     try:
-        with open(path, "rb") as file:
-            whole = file.read()
+        whole = Path(path).read_bytes()
     except OSError as error:
         raise Mistake(f"can't read {path}: {error.strerror}; {RETRAIN}") from None
     data, checksum = whole[:-32], whole[-32:]
     if hashlib.sha256(data).digest() != checksum:
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
-    held_out, same = HeldOut(unseen=content.get("unseen")), False
-    if content.get("language") != fingerprint(held_out):
+    held_out, same = HeldOut(unseen=content["unseen"]), False
+    if content["language"] != fingerprint(held_out):
         raise Mistake(f"{path} was trained with another language; {RETRAIN}")
-    with suppress(KeyError, TypeError, ValueError, RuntimeError):
-        # Debug mode belongs to the training that asked for it.
-        model = untrained(GPTConfig(**{**content["config"], "debug": False}))
+    with suppress(TypeError, ValueError, RuntimeError):
+        model = untrained(GPTConfig(**content["config"]))
         model.load_state_dict(content["state"])
-        loss, _ = loss_and_floor(model, 50)
-        same = math.isclose(loss, content["loss"], rel_tol=1e-4)
+        same = math.isclose(loss_and_floor(model, 50)[0], content["loss"], rel_tol=1e-4)
     if not same:
         raise Mistake(f"{path} was trained with another model.py; {RETRAIN}")
     return model, held_out
@@ -1079,27 +1074,19 @@ def load_checkpoint(path):
 def load(path=CHECKPOINT):
     """The trained model and its held-out sentences. Raises Mistake.
 
-    Where there is no checkpoint.pt yet, the default model is trained first and kept; a
-    file of another name must be there.
+    Where there is no checkpoint.pt yet, the default model is trained first; a file of
+    another name must be there.
     """
-    if str(path) != CHECKPOINT or os.path.lexists(path):
-        model, held_out = load_checkpoint(path)
-        if model.config != default_config():
-            say_aside(f"{path} is not the default model, but {model.config}")
-        return model, held_out
-    say_aside(f"""There is no {path} here yet: training the default model first, towards
+    if str(path) == CHECKPOINT and not os.path.lexists(path):
+        write(path)  # what can't be written is told before the training
+        say_aside(f"""There is no {path} here yet: training the default model first, towards
 the floor, the loss that no model can beat.""")
-    model, held_out = train(default_config(), TrainConfig(), progress)
-    try:
-        save_checkpoint(path, model, held_out)
-    except Mistake as mistake:
-        say_aside(f"The model is not kept: {mistake}")
-    return model, held_out
+        save_checkpoint(path, *train(default_config(), TrainConfig(), progress))
+    return load_checkpoint(path)
 
 
 def load_model(path=CHECKPOINT):
-    """The trained model, in eval mode; the default one is trained first where there is
-    no checkpoint. Raises Mistake where the file is broken, or of another language."""
+    """The model of `load`, in eval mode; trained and refused as there."""
     return load(path)[0]
 
 
@@ -1119,8 +1106,7 @@ def progress(model, moment):
 
 def plain(error):
     """What a terminal without Unicode shows instead: an arrow becomes "->"."""
-    instead = dict(zip("▸·–×ᵀ░▒▓█", ">--xT.:+#"))
-    instead |= {"→": "->", "…": "...", "√": "sqrt ", "±": "+-"}
+    instead = dict(zip("▸·–×ᵀ░▒▓█→…√±", [*">--xT.:+#", "->", "...", "sqrt ", "+-"]))
     shown = (instead.get(c, "?") for c in error.object[error.start : error.end])
     return "".join(shown), error.end
 
@@ -1128,9 +1114,7 @@ def plain(error):
 def one_line(message, most=170):
     """A message without line breaks and control characters, and not endless."""
     line = "".join(c if c.isprintable() else "?" for c in str(message))
-    if len(line) > most:
-        line = f"{line[: most // 2]}…{line[-most // 2 :]}"
-    return line
+    return line if len(line) <= most else f"{line[: most // 2]}…{line[-most // 2 :]}"
 
 
 @contextmanager
@@ -1148,25 +1132,23 @@ def polite():
         if getattr(sys, name) is None:  # closed by whoever started the script
             setattr(sys, name, io.StringIO())
         if hasattr(stream := getattr(sys, name), "reconfigure"):
-            stream.reconfigure(errors="plain")
+            stream.reconfigure(errors="plain", line_buffering=True)
     script = os.path.basename(sys.argv[0])
     try:
-        try:
-            yield
-        except RuntimeError as error:
-            if "allocate" not in str(error):
-                raise
-            raise Mistake("the model is too large for this machine's memory") from None
-        finally:
-            sys.stdout.flush()
+        yield
     except KeyboardInterrupt:
         say_aside(f"\n{script}: stopped. Nothing was written that is not whole.")
         sys.exit(130)
-    except (Mistake, OSError) as error:
+    except (Mistake, OSError, RuntimeError) as error:
+        line = one_line(error)
+        if isinstance(error, RuntimeError):
+            if "allocate" not in str(error):
+                raise
+            line = "the model is too large for this machine's memory"
         if isinstance(error, OSError):  # what is left in the buffer goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if not isinstance(error, BrokenPipeError):
-            say_aside(f"{script}: {one_line(error)}")
+            say_aside(f"{script}: {line}")
             sys.exit(2)
 
 
