@@ -3,10 +3,9 @@
     python train.py                      # train, say how good it is, write checkpoint.pt
     python train.py --n_head 2 --seed 1  # tweak any setting: see --help
 
-Six parts, in reading order. The language: rules that say sentences, and know the exact
-distribution of the next word. From text to tensors. The training, against the loss that
-no model can beat. Looking inside: what each head looks at, and what it carries. The
-checkpoint. Talking to a person.
+In reading order: the language, rules that know the exact distribution of the next word;
+from text to tensors; the training, against the loss that no model can beat; looking
+inside: what each head looks at and carries; the checkpoint; talking to a person.
 """
 
 import signal
@@ -632,12 +631,15 @@ class TrainConfig(Settings):
 
 class HeldOut:
     """The sentences that heads are judged on: of `count` random ones, the same each time,
-    those not in `seen`, the corpus of a training. unseen: which these are, if known."""
+    those not in `seen`, the corpus of a training. unseen: which these are, if known.
+    language: a fingerprint; another language has other words, or draws others."""
 
     def __init__(self, seen=(), unseen=None, count=10000):
         sentences = sample(count, "held out")
         self.unseen = unseen or [s.words not in seen for s in sentences]
         self.sentences = [s for s, new in zip(sentences, self.unseen) if new]
+        drawn = repr((VOCABULARY, self.sentences)).encode()
+        self.language = hashlib.sha256(drawn).hexdigest()
 
 
 def loss_and_floor(model, count=7000):
@@ -660,17 +662,13 @@ class Moment(NamedTuple):
     floor: float  # of the same sentences
 
     @property
-    def above(self):
-        """How far the loss is above the floor, in percent."""
-        return 100 * (self.loss / self.floor - 1)
-
-    @property
     def against_floor(self):
-        """The same in words. A model far below the floor must see the next word."""
-        if self.above < -0.1:
+        """How far the loss is above the floor; far below, the next word must be seen."""
+        above = 100 * (self.loss / self.floor - 1)
+        if above < -0.1:
             why = "the model sees the future, by causal_mask or attention"
-            return f"{-self.above:.2f}% BELOW the floor: {why}"
-        return f"{max(0, self.above):.2f}% above the floor"
+            return f"{-above:.2f}% BELOW the floor: {why}"
+        return f"{max(0, above):.2f}% above the floor"
 
 
 def untrained(config, seed=0):
@@ -686,11 +684,8 @@ def untrained(config, seed=0):
 def optimizers(model, settings):
     """Muon (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural
     networks") for the matrices inside the blocks, AdamW for the rest; each with its
-    schedule, a cosine down to 0, capped by 10 steps of warm-up.
-
-    The factors of rate and decay were found by trial (README: What was tuned). The last
-    normalisation, at 8 times the rate, makes the model more or less sure.
-    """
+    schedule, a cosine down to 0, capped by 10 steps of warm-up. The factors were found by
+    trial (README: What was tuned)."""
     rate, decay = settings.learning_rate, settings.weight_decay
     asking, giving = (2 * rate, decay), (rate, decay / 4)
     recipe = {"query": asking, "key": asking, "value": giving, "project": giving}
@@ -700,6 +695,7 @@ def optimizers(model, settings):
             peak, fading = recipe.get(name.split(".")[-2], (rate, 0))  # else the MLP
             matrices.append({"params": p, "lr": peak, "weight_decay": fading})
         else:
+            # The last normalisation makes the model more or less sure.
             peak = (8 if name.startswith("norm.") else 0.8) * rate
             others.append({"params": p, "lr": peak})
     muon = torch.optim.Muon(matrices, momentum=0.9)
@@ -728,10 +724,9 @@ def one_thread():
 def train(config, settings, watch=lambda model, moment: None):
     """Train a new GPT; returns it in eval mode, and sentences that it has not seen.
 
-    `watch(model, moment)` is called before the first step, at every evaluation, and at
-    the end. Raises Mistake where the language does not fit into the configuration, and
-    where the loss is no longer a number.
-    """
+    `watch(model, moment)` is called before the first step, every `eval_every` steps, and
+    at the end. Raises Mistake where the language does not fit into the model, and where
+    the loss is no longer a number."""
     check("vocab_size", config.vocab_size, int, len(VOCABULARY), 10**6)
     check("block_size", config.block_size, int, to_come(START)[2], 10**6)
     model, size = untrained(config, settings.seed), settings.batch_size
@@ -758,8 +753,7 @@ def evaluate(model, step):
     """A Moment. Raises Mistake where the loss is no longer a number."""
     moment = Moment(step, *loss_and_floor(model, 1000))
     if not math.isfinite(moment.loss):
-        rate = TrainConfig.learning_rate
-        why = f"a learning_rate ({rate} works) or weight_decay too high, or model.py edited"
+        why = "learning_rate or weight_decay is too high, or model.py was edited"
         if not step:
             why = "in model.py causal_mask lets a row see nothing, or the formula is wrong"
         raise Mistake(f"at step {step} the loss is no longer a number: {why}")
@@ -1009,12 +1003,6 @@ CHECKPOINT = "checkpoint.pt"
 RETRAIN = '"python train.py" makes a new one, --out gives it its name'
 
 
-def fingerprint(held_out):
-    """Of the sentences that heads are judged on: another language has others."""
-    words = [sentence.words for sentence in held_out.sentences]
-    return hashlib.sha256(repr((VOCABULARY, words)).encode()).hexdigest()
-
-
 def write(path, data=None):
     """Write bytes, all of them or none; without data only try. Raises Mistake."""
     path, draft = Path(path), Path(f"{path}.{os.getpid()}.tmp")
@@ -1037,7 +1025,7 @@ def save_checkpoint(path, model, held_out):
     model = getattr(model, "_orig_mod", model)  # as it was before torch.compile
     content = {
         "config": asdict(replace(model.config, debug=False)),  # of that training only
-        "language": fingerprint(held_out),
+        "language": held_out.language,
         "loss": loss_and_floor(model, 50)[0],  # another formula or mask changes it
         "unseen": held_out.unseen,
         "state": model.state_dict(),
@@ -1060,7 +1048,7 @@ def load_checkpoint(path):
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
     held_out, same = HeldOut(unseen=content["unseen"]), False
-    if content["language"] != fingerprint(held_out):
+    if content["language"] != held_out.language:
         raise Mistake(f"{path} was trained with another language; {RETRAIN}")
     with suppress(TypeError, ValueError, RuntimeError):
         model = untrained(GPTConfig(**content["config"]))
@@ -1072,15 +1060,11 @@ def load_checkpoint(path):
 
 
 def load(path=CHECKPOINT):
-    """The trained model and its held-out sentences. Raises Mistake.
-
-    Where there is no checkpoint.pt yet, the default model is trained first; a file of
-    another name must be there.
-    """
+    """The trained model and its held-out sentences. Where there is no checkpoint.pt yet,
+    the default one is trained; a file of another name must be there. Raises Mistake."""
     if str(path) == CHECKPOINT and not os.path.lexists(path):
         write(path)  # what can't be written is told before the training
-        say_aside(f"""There is no {path} here yet: training the default model first, towards
-the floor, the loss that no model can beat.""")
+        say_aside(f"No {path} yet: training, towards a floor that no model beats.")
         save_checkpoint(path, *train(default_config(), TrainConfig(), progress))
     return load_checkpoint(path)
 
@@ -1119,11 +1103,9 @@ def one_line(message, most=170):
 
 @contextmanager
 def polite():
-    """Run a script's main part so that what a reader can meet ends in one line.
-
-    A Mistake, a full disk, too little memory: the line, status 2. Ctrl-C: status 130. A
-    closed pipe: quietly. One thread, so that all that is told can be repeated bit for bit.
-    """
+    """Run a script's main part, so that a Mistake, a full disk, too little memory end in
+    one line and status 2, Ctrl-C in one and 130, a closed pipe quietly. In one thread, so
+    that all that is told can be repeated bit for bit."""
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:  # no longer, see the imports
         signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(1)

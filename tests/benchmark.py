@@ -217,7 +217,7 @@ def seconds_to_one_percent(run):
     start = time.perf_counter()
 
     def watch(model, moment):
-        if moment.above <= 1:
+        if moment.loss <= 1.01 * moment.floor:
             raise Reached
 
     try:

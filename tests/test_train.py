@@ -43,7 +43,7 @@ def test_training_is_repeatable_and_leaves_no_trace(no_gradients, quick):
         assert torch.equal(a, b)
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
-    assert [m.step for m in moments] == [0, 30] and moments[1].above < moments[0].above
+    assert [m.step for m in moments] == [0, 30] and moments[1].loss < moments[0].loss
 
 
 def test_training_moves_every_matrix(quick):
