@@ -671,12 +671,12 @@ class Moment(NamedTuple):
         return f"{max(0, above):.2f}% above the floor"
 
 
+@torch.random.fork_rng(devices=[])
 def untrained(config, seed=0):
     """A new GPT for the language, in eval mode: what training with this seed starts
     from, and the baseline of every claim. The caller's random state stays as it is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = GPT(config).eval()
+    torch.manual_seed(seed)
+    model = GPT(config).eval()
     model.names[: len(VOCABULARY)] = VOCABULARY
     return model
 
@@ -720,6 +720,7 @@ def one_thread():
 
 
 @one_thread()
+@torch.random.fork_rng(devices=[])  # the caller's random state stays
 @torch.inference_mode(False)  # gradients, wherever this is called
 def train(config, settings, watch=lambda model, moment: None):
     """Train a new GPT; returns it in eval mode, and sentences that it has not seen.
@@ -734,18 +735,17 @@ def train(config, settings, watch=lambda model, moment: None):
     corpus = spread(settings.steps * size, f"corpus {settings.seed}")
     batches = zip(*(part.split(size) for part in tensors(corpus)))  # of (batch_size, T)
     both = optimizers(model, settings)
-    with torch.random.fork_rng(devices=[]):  # the caller's random state stays
-        torch.manual_seed(settings.seed)  # of the dropout
-        for step, (ids, targets) in enumerate(batches, 1):
-            model.train()
-            _, loss = model(ids, targets)
-            loss.backward()
-            for optimizer, schedule in both:
-                optimizer.step()
-                optimizer.zero_grad()
-                schedule.step()
-            if step % settings.eval_every == 0 or step == settings.steps:
-                watch(model.eval(), evaluate(model, step))
+    torch.manual_seed(settings.seed)  # of the dropout
+    for step, (ids, targets) in enumerate(batches, 1):
+        model.train()
+        _, loss = model(ids, targets)
+        loss.backward()
+        for optimizer, schedule in both:
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+        if step % settings.eval_every == 0 or step == settings.steps:
+            watch(model.eval(), evaluate(model, step))
     return model, HeldOut(seen=set(corpus))
 
 
@@ -1030,8 +1030,7 @@ def save_checkpoint(path, model, held_out):
         "unseen": held_out.unseen,
         "state": model.state_dict(),
     }
-    file = io.BytesIO()
-    torch.save(content, file)
+    torch.save(content, file := io.BytesIO())
     data = file.getvalue()
     write(path, data + hashlib.sha256(data).digest())
 
@@ -1047,16 +1046,15 @@ def load_checkpoint(path):
     if hashlib.sha256(data).digest() != checksum:
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
-    held_out, same = HeldOut(unseen=content["unseen"]), False
+    held_out = HeldOut(unseen=content["unseen"])
     if content["language"] != held_out.language:
         raise Mistake(f"{path} was trained with another language; {RETRAIN}")
     with suppress(TypeError, ValueError, RuntimeError):
         model = untrained(GPTConfig(**content["config"]))
         model.load_state_dict(content["state"])
-        same = math.isclose(loss_and_floor(model, 50)[0], content["loss"], rel_tol=1e-4)
-    if not same:
-        raise Mistake(f"{path} was trained with another model.py; {RETRAIN}")
-    return model, held_out
+        if math.isclose(loss_and_floor(model, 50)[0], content["loss"], rel_tol=1e-4):
+            return model, held_out
+    raise Mistake(f"{path} was trained with another model.py; {RETRAIN}")
 
 
 def load(path=CHECKPOINT):
