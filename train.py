@@ -29,7 +29,7 @@ from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
-from itertools import compress, count, product, zip_longest
+from itertools import count, product, zip_longest
 from pathlib import Path
 from statistics import mode
 from typing import NamedTuple
@@ -1046,8 +1046,8 @@ def load_checkpoint(path):
     if hashlib.sha256(data).digest() != checksum:
         raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     content = torch.load(io.BytesIO(data), weights_only=True)
-    held_out = HeldOut(unseen=content["unseen"])
-    if content["language"] != held_out.language:
+    held_out = HeldOut(unseen=content.get("unseen"))
+    if content.get("language") != held_out.language:
         raise Mistake(f"{path} was trained with another language; {RETRAIN}")
     with suppress(TypeError, ValueError, RuntimeError):
         model = untrained(GPTConfig(**content["config"]))
@@ -1060,15 +1060,18 @@ def load_checkpoint(path):
 def load(path=CHECKPOINT):
     """The trained model and its held-out sentences. Where there is no checkpoint.pt yet,
     the default one is trained; a file of another name must be there. Raises Mistake."""
-    if str(path) == CHECKPOINT and not os.path.lexists(path):
-        write(path)  # what can't be written is told before the training
-        say_aside(f"No {path} yet: training, towards a floor that no model beats.")
-        save_checkpoint(path, *train(default_config(), TrainConfig(), progress))
-    return load_checkpoint(path)
+    if str(path) != CHECKPOINT or os.path.lexists(path):
+        return load_checkpoint(path)
+    write(path)  # what can't be written is told before the training
+    say_aside(f"No {path} here yet: training one, towards a floor that no model beats.")
+    trained = train(default_config(), TrainConfig(), progress)
+    save_checkpoint(path, *trained)
+    return trained
 
 
 def load_model(path=CHECKPOINT):
-    """The model of `load`, in eval mode; trained and refused as there."""
+    """The trained model, in eval mode; as with `load` it may be trained first. Raises
+    Mistake where the file is broken, or of another language or model.py."""
     return load(path)[0]
 
 
