@@ -60,8 +60,8 @@ def show_map(model, words, head):
 
 
 def swap_in(words, swap):
-    """The Pair of `words` and the same with a swap, "cat → cats", in its last place, up
-    to the row that it changes most, if possible a later one. Raises Mistake."""
+    """The Pair of `words` and the same with the last "cat" swapped, for "cat → cats"; up
+    to the row that this changes most, a later one if any changes. Raises Mistake."""
     parts = train.typed(swap.replace("→", " → "))
     if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, ""):
         raise Mistake('a swap names two words: "cat → cats"')
@@ -75,7 +75,7 @@ def swap_in(words, swap):
         own, other = next_words(words[:end]), next_words(swapped[:end])
         differ = own.keys() ^ other.keys() if own and other else ()
         chance = sum((own | other)[word] for word in differ)
-        return chance > 0, end > source + 1, chance
+        return chance > 0, end > source + 1, chance  # rather a later row
 
     end = max(range(len(words), source, -1), key=changed)
     return train.Pair(tuple(words[:end]), tuple(swapped[:end]), source)
@@ -86,7 +86,7 @@ def carrier(model, pair):
     where the swap doesn't turn the odds twofold, or the likeliest word can't follow."""
     clean, other, patched = train.patch_each_head(model, [pair])
     shares = train.shares_of(clean, other, patched)
-    head = max(range(len(shares)), key=shares.__getitem__)
+    head = shares.index(max(shares))
     sane = all(next(iter(expect(model, w))) in next_words(w) for w in pair[:2])
     return head, shares[head] if sane and clean - other > math.log(2) else math.nan
 
@@ -118,21 +118,21 @@ def show_swap(model, pair):
 
 
 def show_sentence(model, words):
-    """A reader's sentence: its relations, a map, the next word, where it goes wrong."""
-    words, weights = train.inspect_attention(model, words)
+    """A reader's sentence: its relations, also of the word to come; a map; that word."""
+    maps = train.inspect_attention(model, words).weights.flatten(0, 1)  # (heads, T, T)
     names, head = train.head_names(model.config), 0
     heading(" ".join(words[1:]))
-    # Its relations, and those that settle a word that may come next.
     longer = [words, *((*words, word) for word in next_words(words))]
-    for name, row, source in dict.fromkeys(r for w in longer for r in relations_of(w)):
+    found = dict.fromkeys(r for some in longer for r in relations_of(some))
+    for name, row, source in found:
         if pair := minimal_pair(tuple(words[: row + 1]), source, random.Random(0)):
             head, share = carrier(model, pair)
-            who, looks = names[head], weights[:, :, row, source].flatten()  # (heads,)
-            told = f"{who} carries {share:.0%}" if share > 0 else "no clear decision"
-            most = f"{names[looks.argmax()]} looks {looks.max():.0%} here"
+            told = f"carries {share:.0%}, and looks there {maps[head, row, source]:.0%}"
+            told = f"{names[head]} {told}" if share > 0 else "no clear decision"
             print(f"  {words[row]} ▸ {[*words, '…'][row + 1]}: {name}")
-            print(f"    {words[source]} → {pair.swapped[source]}: {told}, {most}")
-    show_map(model, words, head)  # of the last relation, else of the first head
+            tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
+    tell("" if found else "It has none of the measured relations.", "  ")
+    show_map(model, words, head)
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     print(f"  next, the truth: {percent(next_words(words), 3)}")
     tell(train.leaves(words), "  ")
@@ -141,10 +141,10 @@ def show_sentence(model, words):
 def show_heads(model, held_out):
     """The table of relations, each head's jobs in words, the lesson of removing one."""
     roles, names = train.measure(model, held_out), train.head_names(model.config)
-    heading(f"What the heads do: {min(r.count for r in roles)}+ swaps a relation")
+    heading(f"What the heads do ({min(r.count for r in roles)} or more swaps each)")
     tell("""looks: how often the head's largest weight is on the right word. (An
         adjective settles what its noun does.) carries: how much of the decision moves
-        when this head alone hears of the swap; of several layers the shares overlap.
+        when this head alone hears of the swap; in several layers shares overlap.
         flips: how often the decision is the other one then. back: how often "always so
         many words back" would be right. blank: the best head of an untrained model.""")
     below = "\n   " if WIDTH < 65 else ""  # a narrow terminal gets two lines
@@ -168,7 +168,7 @@ def show_heads(model, held_out):
     if lost > 0.1:
         tell(f"""Removing a head asks another question. The largest case: with {name}
             switched off (it gives its mean) {lost:.0%} of the decision of {relation} is
-            lost, of which it carries {share:z.0%}. Whatever else it says is gone.""")
+            lost, of which it carries {share:z.0%}. Whatever else it says is gone too.""")
 
 
 def ask(model):
@@ -219,8 +219,8 @@ def main():
     show_heads(model, held_out)
     heading("The model speaks (* is not in the language)")
     for words in train.generate_many(model, 5, seed=0):
-        end = train.END if train.in_language(words) else " *"
-        print(f"  {' '.join(words[1:])}{end}")
+        mark = "" if train.in_language(words) else " *"
+        print(f"  {' '.join(words[1:])}{train.END}{mark}")
     if sys.stdin.isatty() and sys.stdout.isatty():
         ask(model)
 

@@ -26,8 +26,8 @@ def causal_mask(T):
 def attention(q, k, v, mask):
     """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
 
-    q, k, v: (..., T, d_k), d_k a head's head_size. mask: (T, T), True where a row may
-    look. Returns the output (..., T, d_k) and the weights (..., T, T): rows sum to 1.
+    q, k, v: (..., T, d_k), d_k a head's head_size. mask: (T, T), True (above: 0) where a
+    row may look. Returns the output (..., T, d_k) and weights (..., T, T): rows sum to 1.
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
     scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
@@ -75,8 +75,8 @@ class GPTConfig(Settings):
     def __post_init__(self):
         super().__post_init__()
         if missing := -self.n_embd % self.n_head:
-            near = f"n_head={self.n_head}, such as {self.n_embd + missing}"
-            raise Mistake(f"n_embd={self.n_embd}: it must be a multiple of {near}")
+            fitting = f"n_head={self.n_head}, such as {self.n_embd + missing}"
+            raise Mistake(f"n_embd={self.n_embd}: it must be a multiple of {fitting}")
 
 
 class CausalSelfAttention(nn.Module):
@@ -161,7 +161,7 @@ class GPT(nn.Module):
         return logits, nn.functional.cross_entropy(rows, wanted, ignore_index=PADDING)
 
     def logits(self, ids):
-        """The pass itself, which debug mode does not show: ids (B, T) to the logits."""
+        """The pass itself, without debug mode: ids (B, T) to logits. Raises Mistake."""
         self._check("ids", ids, 0)
         x = self.dropout(self.token(ids) + self.position.weight[: ids.size(1)])
         for block in self.blocks:
@@ -204,8 +204,8 @@ class GPT(nn.Module):
         import utils  # needs matplotlib, so it is imported only where it is used
 
         names = {part: name for name, part in self.named_modules()}
-        watch = nn.modules.module.register_module_forward_hook
-        with watch(lambda part, _, y: print(f"{names[part]:<28}{tuple(y.shape)}")):
+        hook = nn.modules.module.register_module_forward_hook
+        with hook(lambda part, _, y: print(f"{names[part]:<28}{tuple(y.shape)}")):
             maps = self.attention_maps(ids)
         print(f"{'attention_maps':<28}{tuple(maps[0].shape)} in each layer")
         words = [self.names[i] for i in ids[0].tolist()]

@@ -167,7 +167,7 @@ class State(NamedTuple):
         return self._replace(rule=rule, **told)
 
     def before_noun(self, rule, **told):
-        """The same after a word before the noun; where no room is left, the noun is next."""
+        """The state after a word before the noun, which is next if no room is left."""
         room = self.room - 1
         return self.then(rule if room else noun, room=room, **told)
 
@@ -368,20 +368,21 @@ def options(state):
 
 def merged(state):
     """What the rule of a state says, each word once. Raises whatever is wrong with it."""
-    chances = Counter()  # of an Option's other fields
+    chances = Counter()  # of each Option; its own chance is 0 here
     for chance, words, after, *use in state.rule(state):
         if not chance:
             continue
         if words is NOTHING:
             for option in options(after).values():
-                chances[option[1:]] += chance * option.chance
+                chances[option._replace(chance=0)] += chance * option.chance
         else:
             for word in words:
-                chances[Option(0, word, after, *use)[1:]] += chance / len(words)
+                chances[Option(0, word, after, *use)] += chance / len(words)
     if not abs(chances.total() - 1) < 1e-9:
         raise ValueError(f"its chances sum to {chances.total():.3g}, not 1")
     choices = {}
-    for (word, after, role, settled), chance in chances.most_common():
+    for option, chance in chances.most_common():
+        _, word, after, role, settled = option
         said = f'it says "{word}"'
         if word not in IDS:
             raise ValueError(f"{said}, which is not in VOCABULARY: no KINDS has it")
@@ -389,12 +390,11 @@ def merged(state):
             raise ValueError(f"{said} twice, with other memories")
         if not chance > 0:
             raise ValueError(f"{said} with the chance {chance}")
-        if unlisted := {role, *settled} - ROLES - {*RELATIONS}:
-            raise ValueError(f"{said} with {min(unlisted)!r}, which RELATIONS lacks")
-        due = type(None) if word == END else State
-        if not isinstance(after, due):
-            raise TypeError(f"{said}, then {after!r:.40} and no {due.__name__}")
-        choices[word] = Option(chance, word, after, role, settled)
+        if wrong := ({role} - ROLES) | ({*settled} - {*RELATIONS}):
+            raise ValueError(f"{said} with {min(wrong)!r}: RELATIONS has no such use")
+        if not isinstance(after, type(None) if word == END else State):
+            raise TypeError(f'{said} and then no State, or one after "{END}"')
+        choices[word] = option._replace(chance=chance)
     return choices
 
 
@@ -638,7 +638,7 @@ class HeldOut:
         sentences = sample(count, "held out")
         self.unseen = unseen or [s.words not in seen for s in sentences]
         self.sentences = [s for s, new in zip(sentences, self.unseen) if new]
-        drawn = repr((VOCABULARY, self.sentences)).encode()
+        drawn = repr((VOCABULARY, [s.words for s in self.sentences])).encode()
         self.language = hashlib.sha256(drawn).hexdigest()
 
 
@@ -663,7 +663,7 @@ class Moment(NamedTuple):
 
     @property
     def against_floor(self):
-        """How far the loss is above the floor; far below, the next word must be seen."""
+        """How far above the floor, in words; far below, the model sees the next word."""
         above = 100 * (self.loss / self.floor - 1)
         if above < -0.1:
             why = "the model sees the future, by causal_mask or attention"
@@ -830,7 +830,7 @@ def pairs_of(held_out, most=300):
 
 def apart(words, swapped):
     """The sides of the decision between two sentences: the words that may follow only the
-    one, and only the other; where there are none, all that may follow it."""
+    one, and only the other; a side without such words is all that may follow there."""
     own, other = next_words(words), next_words(swapped)
     only = [w for w in own if w not in other], [w for w in other if w not in own]
     return only[0] or list(own), only[1] or list(other)
@@ -839,7 +839,8 @@ def apart(words, swapped):
 def patch_each_head(model, pairs, given=None):
     """Activation patching on n minimal pairs (Wang et al. 2022; Zhang & Nanda 2023:
     symmetric pairs, logit difference): each head in turn gives its output on the swapped
-    sentence, or that of `given`, such as `mean_outputs`; all others stay.
+    sentence, or that of `given`, for each layer (n or 1, n_head, T or 1, head_size), such
+    as `mean_outputs`; all others stay.
 
     The decision is log p(one side of `apart`) - log p(the other), in nats. Returns it on
     the sentence (n,), on the swapped one (n,), and with each head patched (heads, n).
@@ -949,12 +950,10 @@ def role_of(name, pairs, model, blank, means):
 
 def expect(model, words):
     """The model's distribution of the next word after `words`, from <s>: a dict, likeliest
-    first. In a model of a larger vocabulary, ids that no word has are left out of it.
+    first. Ids that no word has (a larger vocab_size) are left out; the rest sums to 1.
     Raises Mistake where the words are not known, don't begin with <s>, or are too many."""
-    words = from_begin(words)
-    check("len(words)", len(words), int, 1, model.config.block_size)
     with looking(model):
-        logits = model.logits(as_ids(words))[0, -1, : len(VOCABULARY)]
+        logits = model.logits(as_ids(from_begin(words)))[0, -1, : len(VOCABULARY)]
     chances = zip(VOCABULARY, logits.softmax(-1).tolist())
     return dict(sorted(chances, key=lambda said: -said[1]))
 
@@ -978,7 +977,7 @@ def generate_many(model, count, prompt="", temperature=1.0, seed=None):
     with looking(model):
         while ids.size(1) < size and not (ids == IDS[END]).any(1).all():
             logits = model.logits(ids)[:, -1, : len(VOCABULARY)]  # (count, words)
-            chances = (logits / max(temperature, 1e-20)).softmax(-1)
+            chances = (logits / max(temperature, 1e-20)).softmax(-1)  # not 0 / 0
             word = torch.multinomial(chances, 1, generator=generator)
             ids = torch.cat([ids, word], dim=1)
     rows = [[VOCABULARY[i] for i in row] for row in ids.tolist()]
@@ -1030,7 +1029,8 @@ def save_checkpoint(path, model, held_out):
         "unseen": held_out.unseen,
         "state": model.state_dict(),
     }
-    torch.save(content, file := io.BytesIO())
+    file = io.BytesIO()
+    torch.save(content, file)
     data = file.getvalue()
     write(path, data + hashlib.sha256(data).digest())
 
@@ -1059,11 +1059,11 @@ def load_checkpoint(path):
 
 def load(path=CHECKPOINT):
     """The trained model and its held-out sentences. Where there is no checkpoint.pt yet,
-    the default one is trained, and kept; a file of another name must be there. Raises
+    the default model is trained and kept; a file of another name must be there. Raises
     Mistake."""
     if str(path) != CHECKPOINT or os.path.lexists(path):
         return load_checkpoint(path)
-    say_aside(f"No {path} here yet: training one, towards a floor that no model beats.")
+    say_aside(f"There is no {path} yet: training it. No model can beat the floor.")
     trained = train(default_config(), TrainConfig(), progress)
     try:
         save_checkpoint(path, *trained)
@@ -1094,7 +1094,8 @@ def progress(model, moment):
 
 def plain(error):
     """What a terminal without Unicode shows instead: an arrow becomes "->"."""
-    instead = dict(zip("▸·–×ᵀ░▒▓█→…√±", [*">--xT.:+#", "->", "...", "sqrt ", "+-"]))
+    instead = dict(zip("▸·–×ᵀ░▒▓█", ">--xT.:+#"))
+    instead |= {"→": "->", "…": "...", "√": "sqrt ", "±": "+-"}
     shown = (instead.get(c, "?") for c in error.object[error.start : error.end])
     return "".join(shown), error.end
 
@@ -1126,15 +1127,14 @@ def polite():
         say_aside(f"\n{script}: stopped. Nothing was written that is not whole.")
         sys.exit(130)
     except (Mistake, OSError, RuntimeError) as error:
-        line = one_line(error)
-        if isinstance(error, RuntimeError):
-            if "allocate" not in str(error):
-                raise
-            line = "the model is too large for this machine's memory"
         if isinstance(error, OSError):  # what is left in the buffer goes nowhere
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        elif isinstance(error, RuntimeError):
+            if "allocate" not in str(error):
+                raise
+            error = "the model is too large for this machine's memory"
         if not isinstance(error, BrokenPipeError):
-            say_aside(f"{script}: {line}")
+            say_aside(f"{script}: {one_line(error)}")
             sys.exit(2)
 
 
@@ -1178,8 +1178,8 @@ Now look inside: python example.py{"" if out == CHECKPOINT else f" --checkpoint 
 
 def own_name(config):
     """checkpoint.pt for the default shape, for another such as n_head-2.pt."""
-    default, own = asdict(default_config()), asdict(config)
-    changed = [f"{n}-{own[n]}" for n in own if own[n] != default[n] and n != "debug"]
+    default = asdict(replace(default_config(), debug=config.debug))
+    changed = [f"{n}-{v}" for n, v in asdict(config).items() if v != default[n]]
     return "-".join(changed) + ".pt" if changed else CHECKPOINT
 
 

@@ -471,6 +471,10 @@ def unlisted(s):
         pytest.param(lambda s: [(1, [END], None, [])], id="no role"),
         pytest.param(lambda s: [(1, [END], None, "", None)], id="no relations"),
         pytest.param(lambda s: [(1, [END], None, "", (), 0)], id="too much"),
+        pytest.param(lambda s: [(1, [END], None, "verb → object")], id="no such role"),
+        pytest.param(
+            lambda s: [(1, [END], None, "", ("verb",))], id="no such relation"
+        ),
         twice,
         unlisted,
     ],
@@ -514,7 +518,7 @@ def with_table(path, old, new):
         ('"is": "are",', '"is": "are", "likes": "like",', "looks for 'likes'"),
         ('listed("near behind beside")', 'listed("")', "sum to 0.8"),
         ('"river", "road", *TOYS', '"river", "hill", *TOYS', '"hill", which is not in'),
-        ('"conjunction"\n', '"conj"\n', "'conj', which RELATIONS lacks"),
+        ('"conjunction"\n', '"conj"\n', "with 'conj': RELATIONS has no such use"),
     ],
 )
 def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):

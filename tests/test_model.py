@@ -257,7 +257,11 @@ def test_looking_inside_leaves_patched_heads_patched(look):
         (IDS[0], None, "one sequence a row"),
         (IDS.float(), None, "int64"),
         ([[1, 2]], None, "int64"),
-        (torch.cat([IDS, IDS], 1), None, r"ids.size\(1\)=24: it must be .* to 12"),
+        (
+            torch.cat([IDS, IDS], 1),
+            None,
+            r"ids.size\(1\)=24: it must be .* to 12",
+        ),
         (IDS + 100, None, "ids=.* from 0 to 99"),
         (IDS - 100, None, "ids=-.* from 0 to 99"),
         (IDS[:0], None, "one sequence a row"),
