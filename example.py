@@ -147,7 +147,7 @@ def show_heads(model, held_out):
         when this head alone hears of the swap; in several layers shares overlap.
         flips: how often the decision is the other one then. back: how often "always so
         many words back" would be right. blank: the best head of an untrained model.""")
-    below = "\n   " if WIDTH < 65 else ""  # a narrow terminal gets two lines
+    below = "\n   " if WIDTH < 66 else ""  # a narrow terminal gets two lines
     print(f"\n  {'relation':<19}{below} head   looks   carries flips   back    blank")
     for r in roles:
         own = r.looks[r.head], r.carries[r.head], r.flips[r.head]

@@ -360,6 +360,8 @@ def options(state):
         return merged(state)
     except Mistake:  # of a later state
         raise
+    except RecursionError:
+        raise Mistake(ENDLESS) from None
     except KeyError as missing:
         raise Mistake(f"{rule} looks for {missing}, which a table lacks") from missing
     except Exception as error:  # a slip of whoever edited it
@@ -746,14 +748,15 @@ def train(config, settings, watch=lambda model, moment: None):
             schedule.step()
         if step % settings.eval_every == 0 or step == settings.steps:
             watch(model.eval(), evaluate(model, step))
-    return model, HeldOut(seen=set(corpus))
+    return model.eval(), HeldOut(seen=set(corpus))
 
 
 def evaluate(model, step):
     """A Moment. Raises Mistake where the loss is no longer a number."""
     moment = Moment(step, *loss_and_floor(model, 1000))
     if not math.isfinite(moment.loss):
-        why = "learning_rate or weight_decay is too high, or model.py was edited"
+        rate = TrainConfig.learning_rate
+        why = f"a learning_rate ({rate} works) or weight_decay too high, or model.py edited"
         if not step:
             why = "in model.py causal_mask lets a row see nothing, or the formula is wrong"
         raise Mistake(f"at step {step} the loss is no longer a number: {why}")
@@ -1004,13 +1007,13 @@ RETRAIN = '"python train.py" makes a new one, --out gives it its name'
 
 def write(path, data=None):
     """Write bytes, all of them or none; without data only try. Raises Mistake."""
-    path, draft = Path(path), Path(f"{path}.{os.getpid()}.tmp")
+    file, draft = Path(path), Path(f"{path}.{os.getpid()}.tmp")
     try:
-        if path.exists() and not path.is_file():
+        if file.exists() and not file.is_file():
             raise OSError(0, "it is a folder or a device")
         draft.write_bytes(data or b"")
         if data is not None:
-            draft.replace(path)  # the old file is whole until then
+            draft.replace(file)  # the old file is whole until then
     except OSError as error:
         raise Mistake(f'can\'t write "{path}": {error.strerror}') from None
     finally:
@@ -1049,7 +1052,7 @@ def load_checkpoint(path):
     held_out = HeldOut(unseen=content.get("unseen"))
     if content.get("language") != held_out.language:
         raise Mistake(f"{path} was trained with another language; {RETRAIN}")
-    with suppress(TypeError, ValueError, RuntimeError):
+    with suppress(KeyError, TypeError, ValueError, RuntimeError):
         model = untrained(GPTConfig(**content["config"]))
         model.load_state_dict(content["state"])
         if math.isclose(loss_and_floor(model, 50)[0], content["loss"], rel_tol=1e-4):

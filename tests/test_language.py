@@ -495,7 +495,7 @@ def test_a_wrong_rule_is_refused_by_whatever_meets_it(rule, use, edited):
 @pytest.mark.parametrize("words", [["and"], train.NOTHING])
 def test_rules_that_never_end_are_refused(words, use, edited):
     edited("full_stop", lambda s: [(1.0, words, s)])
-    with pytest.raises(Mistake, match="more than 100 words|the rule full_stop"):
+    with pytest.raises(Mistake, match="more than 100 words"):
         use()
 
 
