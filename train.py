@@ -1066,7 +1066,7 @@ def load(path=CHECKPOINT):
     Mistake."""
     if str(path) != CHECKPOINT or os.path.lexists(path):
         return load_checkpoint(path)
-    say_aside(f"There is no {path} yet: training it. No model can beat the floor.")
+    say_aside(f"No {path} yet: training. The floor is the loss that no model can beat.")
     trained = train(default_config(), TrainConfig(), progress)
     try:
         save_checkpoint(path, *trained)
