@@ -172,8 +172,8 @@ def toy_head():
 def step_1(album):
     heading(1, "One head, from numbers to attention")
     tell(
-        f"""A GPT larger than ours reads {D_MODEL} features of each token, and splits them
-        among {N_HEAD} heads, {D_K} for each. Here is one such head, untrained, on {TOKENS}
+        f"""A GPT larger than ours reads {D_MODEL} features of each token; each of its
+        {N_HEAD} heads makes {D_K} from them all. Here is one such head, untrained, on {TOKENS}
         random tokens. The whole computation is five lines, as they run here:"""
     )
     lines = (inspect.getsource(toy_head) + inspect.getsource(one_head)).splitlines()

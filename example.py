@@ -60,14 +60,14 @@ def show_map(model, words, head):
 
 
 def swap_in(words, swap):
-    """The Pair of `words` and the same with the last "cat" swapped, for "cat → cats"; up
-    to the row that this changes most, a later one if any changes. Raises Mistake."""
+    """The Pair of `words` and, for "cat → cats", the same with "cats" for the last "cat",
+    up to the row that this changes most, if possible a later one. Raises Mistake."""
     parts = train.typed(swap.replace("→", " → "))
     if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, ""):
         raise Mistake('a swap names two words: "cat → cats"')
     old, _, new = parts
     if old not in words[1:]:
-        raise Mistake(f'"{old}" is not in your sentence: type one with it first')
+        raise Mistake(f'"{old}" is not in the last sentence read: type one with it')
     source = len(words) - 1 - words[::-1].index(old)
     swapped = read([*words[:source], new, *words[source + 1 :]])
 
@@ -98,10 +98,10 @@ def show_swap(model, pair):
     said = {f"it reads {w[source]}": expect(model, w) for w in (words, swapped)}
     head, share = carrier(model, pair)
     if source == len(words) - 1:
-        text = "This row reads the swapped word itself: no head has to look back."
+        text = "This row reads the swapped word itself: no head need report it."
     elif math.isnan(share):
-        text = """No decision to share out: both may go on with the same words, one has
-            left the language, or the model hardly tells them apart."""
+        text = """No decision to share out: both may go on with the same words (if less
+            often), one has left the language, or the model hardly tells them apart."""
     else:
         layer, place = train.heads_of(model.config)[head]
         name = train.head_names(model.config)[head]
@@ -118,7 +118,7 @@ def show_swap(model, pair):
 
 
 def show_sentence(model, words):
-    """A reader's sentence: its relations, also of the word to come; a map; that word."""
+    """A reader's sentence: its relations, the map of the last, and what comes next."""
     maps = train.inspect_attention(model, words).weights.flatten(0, 1)  # (heads, T, T)
     names, head = train.head_names(model.config), 0
     heading(" ".join(words[1:]))
@@ -131,7 +131,7 @@ def show_sentence(model, words):
             told = f"{names[head]} {told}" if share > 0 else "no clear decision"
             print(f"  {words[row]} ▸ {[*words, '…'][row + 1]}: {name}")
             tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
-    tell("" if found else "It has none of the measured relations.", "  ")
+    tell("" if found else "No word here settles one beyond the next. A map:", "  ")
     show_map(model, words, head)
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     print(f"  next, the truth: {percent(next_words(words), 3)}")
@@ -142,11 +142,11 @@ def show_heads(model, held_out):
     """The table of relations, each head's jobs in words, the lesson of removing one."""
     roles, names = train.measure(model, held_out), train.head_names(model.config)
     heading(f"What the heads do ({min(r.count for r in roles)} or more swaps each)")
-    tell("""looks: how often the head's largest weight is on the right word. (An
-        adjective settles what its noun does.) carries: how much of the decision moves
-        when this head alone hears of the swap; in several layers shares overlap.
-        flips: how often the decision is the other one then. back: how often "always so
-        many words back" would be right. blank: the best head of an untrained model.""")
+    tell("""looks: how often the head's largest weight is on the right word. carries: how
+        much of the decision moves when this head alone hears of the swap (shared: none
+        carries half; in several layers shares overlap). flips: how often it decides the
+        other way then. back, blank: looks of "always n words back", and of an untrained
+        model's best head. (adjective → noun: which verb follows the noun.)""")
     below = "\n   " if WIDTH < 66 else ""  # a narrow terminal gets two lines
     print(f"\n  {'relation':<19}{below} head   looks   carries flips   back    blank")
     for r in roles:
@@ -162,13 +162,13 @@ def show_heads(model, held_out):
         idle = [r for r in known if abs(r.carries[head]) < 0.1]
         looks = ", ".join(r.name for r in idle if r.looks[head] >= 0.95)
         only = f"; looks without carrying: {looks}" if looks else ""
-        tell(f"{name} carries {jobs or 'no relation'}{only}.")
+        tell(f"{name} carries {jobs or 'under 20% of each'}{only}.")
         cases += [(r.removal[head], r.carries[head], r.name, name) for r in idle]
     lost, share, relation, name = max(cases, default=(0, 0, "", ""))
     if lost > 0.1:
         tell(f"""Removing a head asks another question. The largest case: with {name}
-            switched off (it gives its mean) {lost:.0%} of the decision of {relation} is
-            lost, of which it carries {share:z.0%}. Whatever else it says is gone too.""")
+            switched off (it gives its average) {lost:.0%} of the decision of {relation}
+            is lost, yet it carries {share:z.0%}. Whatever else it says is gone too.""")
 
 
 def ask(model):
@@ -206,8 +206,8 @@ def main():
     words = read(" ".join(said)) if said else []  # a typo shows before a training
     pairs = [swap_in(words, line) for line in lines if "→" in line]
     model, held_out = train.load(flags.checkpoint)
-    tell("""In a map a row has read a word, and is about to say the next one. It looks
-        back at the words named above, never ahead: the fuller a cell, the more.""")
+    tell("""In a map a row has read its word, and is about to say the next. It looks at
+        the words named above: the fuller a cell, the more; blank: under an eighth.""")
     if words:
         show_sentence(model, words)
         for pair in pairs:

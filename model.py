@@ -26,12 +26,12 @@ def causal_mask(T):
 def attention(q, k, v, mask):
     """softmax(QKᵀ / √d_k + mask) V (Vaswani et al. 2017, equation 1; its mask: 3.2.3).
 
-    q, k, v: (..., T, d_k), d_k a head's head_size. mask: (T, T), True (above: 0) where a
-    row may look. Returns the output (..., T, d_k) and weights (..., T, T): rows sum to 1.
+    q, k, v: (..., T, d_k), d_k a head's head_size. mask: (T, T), True where a row may
+    look (0 in the formula). Returns the output (..., T, d_k) and the weights (..., T, T).
     """
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))  # (..., T, T)
     scores = scores + torch.where(mask, 0.0, -math.inf).to(scores)  # (..., T, T)
-    weights = scores.softmax(dim=-1)  # (..., T, T)
+    weights = scores.softmax(dim=-1)  # (..., T, T), rows sum to 1
     return weights @ v, weights
 
 

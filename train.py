@@ -1173,8 +1173,8 @@ def main():
     print(f"""
 {sum(p.numel() for p in model.parameters()):,} parameters, seed {settings.seed}, written to {out}
 Loss on random sentences: {moment.loss:.4f} nats a word (the mean of -log p(next word)).
-The floor is {moment.floor:.4f}, what the language's own chances give on these: without seeing
-the next word no model beats it but by luck. This one is {moment.against_floor}.
+The floor is {moment.floor:.4f}, the loss of who knows the language's true chances: to beat it
+takes luck, or seeing the next word. This model is {moment.against_floor}.
 In the language: {shares[0]:.1%} of 1,000 sentences sampled at temperature 1, {shares[1]:.1%} at 0.7.
 Now look inside: python example.py{"" if out == CHECKPOINT else f" --checkpoint {out}"}""")
 

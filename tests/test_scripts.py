@@ -335,8 +335,8 @@ def test_a_sentence_is_told_by_who_carries_it_not_by_who_looks(dialogue):
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        (["cat → cats"], '"cat" is not in your sentence: type one'),
-        (["the cat", "dog → cat"], '"dog" is not in your sentence'),
+        (["cat → cats"], '"cat" is not in the last sentence read: type one'),
+        (["the cat", "dog → cat"], '"dog" is not in the last sentence read'),
         (["the cat", "cat → lion"], '"lion" is not among'),
         (["the cat", "cat →"], "a swap names two words"),
         (["the cat", "→"], "a swap names two words"),
