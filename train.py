@@ -24,7 +24,7 @@ import io
 import math
 import os
 import random
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -370,7 +370,7 @@ def options(state):
 
 def merged(state):
     """What the rule of a state says, each word once. Raises whatever is wrong with it."""
-    chances = Counter()  # of each Option; its own chance is 0 here
+    chances = defaultdict(float)  # of each Option; its own chance is 0 here
     for chance, words, after, *use in state.rule(state):
         if not chance:
             continue
@@ -380,10 +380,10 @@ def merged(state):
         else:
             for word in words:
                 chances[Option(0, word, after, *use)] += chance / len(words)
-    if not abs(chances.total() - 1) < 1e-9:
-        raise ValueError(f"its chances sum to {chances.total():.3g}, not 1")
-    choices = {}
-    for option, chance in chances.most_common():
+    total, choices = sum(chances.values()), {}
+    if not abs(total - 1) < 1e-9:
+        raise ValueError(f"its chances sum to {total:.3g}, not 1")
+    for option, chance in sorted(chances.items(), key=lambda item: -item[1]):
         _, word, after, role, settled = option
         said = f'it says "{word}"'
         if word not in IDS:
@@ -392,7 +392,7 @@ def merged(state):
             raise ValueError(f"{said} twice, with other memories")
         if not chance > 0:
             raise ValueError(f"{said} with the chance {chance}")
-        if wrong := ({role} - ROLES) | ({*settled} - {*RELATIONS}):
+        if wrong := {role}.difference(ROLES) | set(settled).difference(RELATIONS):
             raise ValueError(f"{said} with {min(wrong)!r}: RELATIONS has no such use")
         if not isinstance(after, type(None) if word == END else State):
             raise TypeError(f'{said} and then no State, or one after "{END}"')
