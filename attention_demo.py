@@ -20,7 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while torch is imported it just ends
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends torch's import quietly
 
 import numpy as np
 import torch

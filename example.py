@@ -15,7 +15,7 @@ import textwrap
 from contextlib import suppress
 
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while torch is imported it just ends
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends torch's import quietly
 
 import train
 from train import Mistake, expect, minimal_pair, next_words, read, relations_of

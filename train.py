@@ -14,7 +14,7 @@ import sys
 if sys.version_info < (3, 11):  # noqa: UP036 (a line is kinder than a traceback)
     sys.exit("Toy GPT needs Python 3.11 or newer.")
 if __name__ == "__main__" and signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while torch is imported it just ends
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends torch's import quietly
 
 import argparse
 import codecs
