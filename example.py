@@ -62,7 +62,7 @@ def show_map(model, words, head):
 def swap_in(words, swap):
     """The Pair of `words` and, for "cat → cats", the same with "cats" for the last "cat",
     up to the row that this changes most, if possible a later one. Raises Mistake."""
-    parts = train.typed(swap.replace("→", " → "))
+    parts = train.listed(swap.replace("→", " → "))
     if len(parts) != 3 or parts[1] != "→" or parts[2] in (train.BEGIN, ""):
         raise Mistake('a swap names two words: "cat → cats"')
     old, _, new = parts

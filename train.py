@@ -44,8 +44,9 @@ BEGIN, END = "<s>", "."
 
 
 def listed(text):
-    """The words of a text, in lower case; a comma parts words too."""
-    return tuple(text.lower().replace(",", " ").split())
+    """The words of a text, in lower case, without punctuation; a comma parts words too."""
+    words = text.lower().replace(",", " ").split()
+    return tuple(word.strip(".!?;:\"'“”‘’…") for word in words)
 
 
 class Animal(NamedTuple):
@@ -455,11 +456,6 @@ class Sentence(NamedTuple):
     words: tuple
 
     @property
-    def log_prob(self):
-        """Exact, in nats."""
-        return sum(math.log(option.chance) for option in follow(self.words)[0])
-
-    @property
     def relations(self):
         return relations_of(self.words)
 
@@ -489,12 +485,9 @@ def sample(count, seed):
 
 def spread(n, seed):
     """The words of `n` sentences to learn from: in each state its options take turns, as
-    often as they are likely (Holroyd & Propp 2010, "Rotor Walks and Markov Chains").
-
-    Each state has a point of the line, which moves on by the golden ratio, around the
-    end: always into one of the widest gaps that it has left (Knuth, "The Art of Computer
-    Programming" 3, section 6.4, theorem S).
-    """
+    often as they are likely (Holroyd & Propp 2010, "Rotor Walks and Markov Chains"). A
+    state's point moves on by the golden ratio, around the end: always into one of the
+    widest gaps left (Knuth, "The Art of Computer Programming" 3, section 6.4)."""
     rng, golden_ratio = random.Random(seed), (5**0.5 - 1) / 2
     points = defaultdict(lambda: count(rng.random(), golden_ratio))
     return [say(lambda state: next(points[state]) % 1) for _ in range(n)]
@@ -526,11 +519,6 @@ def entropy():
 # -------------------------------------------------------------- from text to tensors
 
 
-def typed(text):
-    """The words of a text as a person types it, without punctuation."""
-    return [word.strip(".!?;:\"'“”‘’…") for word in listed(text)]
-
-
 def read(text, block_size=None):
     """The words of one typed sentence, after <s>: "The fox eats." is understood.
 
@@ -538,7 +526,7 @@ def read(text, block_size=None):
     where a word is unknown, none is left, or more than a model of `block_size` reads.
     """
     if isinstance(text, str):
-        text = typed(text)
+        text = listed(text)
     if not isinstance(text, (list, tuple)) or not all(isinstance(w, str) for w in text):
         raise Mistake(f"a sentence is a text or a list of words, not {text!r:.60}")
     words = [BEGIN, *(word.lower() for word in text if word and word != BEGIN)]
@@ -594,13 +582,10 @@ def leaves(words):
 
 
 def as_ids(*sentences):
-    """Lists of words as ids (N, T) int64, filled up with full stops. Raises Mistake
-    where a word is unknown."""
+    """Lists of words of the language as ids (N, T) int64, filled up with full stops.
+    Raises KeyError where a word is unknown."""
     columns = zip_longest(*sentences, fillvalue=END)
-    try:
-        return torch.tensor([[IDS[word] for word in column] for column in columns]).T
-    except KeyError as missing:
-        raise Mistake(f"{missing} is not a word of the language") from None
+    return torch.tensor([[IDS[word] for word in column] for column in columns]).T
 
 
 def tensors(sentences):
@@ -652,8 +637,8 @@ def loss_and_floor(model, count=7000):
     ids, targets = tensors([s.words for s in sentences])
     with looking(model):
         loss = model(ids, targets)[1].item()
-    words = sum(len(s.words) - 1 for s in sentences)
-    return loss, -sum(s.log_prob for s in sentences) / words
+    chances = [option.chance for s in sentences for option in follow(s.words)[0]]
+    return loss, -sum(map(math.log, chances)) / len(chances)
 
 
 class Moment(NamedTuple):

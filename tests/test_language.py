@@ -91,12 +91,13 @@ def test_the_exact_distribution_agrees_with_brute_sampling(prefix):
 
 def test_the_entropy_is_exact():
     entropy = train.entropy()
-    words = sum(len(s.words) - 1 for s in MANY)
-    rest = [-s.log_prob - entropy * (len(s.words) - 1) for s in MANY]
+    surprise = [
+        [-math.log(option.chance) for option in train.follow(s.words)[0]] for s in MANY
+    ]
+    words = sum(map(len, surprise))
+    rest = [sum(some) - entropy * len(some) for some in surprise]
     error = statistics.stdev(rest) * math.sqrt(len(MANY)) / words
-    assert -sum(s.log_prob for s in MANY) / words == pytest.approx(
-        entropy, abs=4 * error
-    )
+    assert sum(map(sum, surprise)) / words == pytest.approx(entropy, abs=4 * error)
 
 
 def test_next_words_take_no_time():
