@@ -82,7 +82,7 @@ class Album:
 def finding(role, names):
     """What a head does for a relation, in one sentence, as measured."""
     if not role.known:
-        return f"{role.name}: the model does not know it, so no head carries it"
+        return f"{role.name}: the model does not know it"
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
     carries = f"{names[role.head]} carries {role.carries[role.head]:.0%} of {role.name}"
@@ -134,7 +134,7 @@ def draw_heads(maps, words, heads, roles, names, kind="", bands=None):
     for head in heads:
         own = carried_by(head, roles, words)
         lines = [f"{role.name} {role.carries[head]:.0%}" for role in own]
-        lines = lines or ["carries less than half here"]
+        lines = lines or ["under half of what is known"]
         titles.append("\n".join([names[head], *lines]))
         mark.append(cells(words, own))
     title = kind + headline(roles, words, names)
@@ -183,7 +183,7 @@ def step_1(album):
     both = m.weights, raw.softmax(dim=1)
     # How many tokens a row looks at, in effect: exp(entropy).
     seen = [f"{torch.special.entr(w).sum(1).exp().mean():.0f}" for w in both]
-    title = f"Untrained, a row looks at {seen[0]} of up to {TOKENS} tokens, in effect"
+    title = f"Untrained, a row looks at {seen[0]} tokens, in effect"
     figure = utils.head_matrices(m._asdict(), title)
     album.add("1-one-head", figure, "One untrained head, matrix by matrix.")
     title = f"With √d_k a row sees {seen[0]} tokens, without it {seen[1]}, in effect"
@@ -192,7 +192,7 @@ def step_1(album):
     tell(
         f"""Why √d_k? A score adds up {D_K} products: scores have a standard deviation of
         {raw[causal_mask(TOKENS)].std():.0f}, and softmax of them is almost all or nothing.
-        Divided by √{D_K} = {math.sqrt(D_K):g} every token keeps a say."""
+        Divided by √{D_K} = {math.sqrt(D_K):g}, every token in sight keeps a say."""
     )
 
 
@@ -253,8 +253,8 @@ def step_4(album, model, roles):
         maps = train.inspect_attention(model, words).weights.flatten(0, 1)[heads][None]
         figure = draw_heads(maps, words, heads, some, names, f"{kind.capitalize()}: ")
         seen = [role.name for role in carried if cells(words, [role])]
-        listed = ", ".join(seen) or "no relation"
-        album.add(f"4-{kind}", figure, f"Which head carries half or more of {listed}.")
+        caption = f"A head carries half or more of: {', '.join(seen) or 'none'}."
+        album.add(f"4-{kind}", figure, caption)
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
     unknown = [math.nan] * len(names)  # stays blank
     carries = torch.tensor([r.carries if r.known else unknown for r in roles]).T
@@ -396,7 +396,7 @@ def logits_of_the_page(model, ids):
 def write_page(model, held_out, roles, path):
     """Write the page for a model: the template, its JSON block replaced. Raises Mistake
     where that can't be, and where an edited model.py computes something else."""
-    ids, same = train.as_ids(train.sample(1, "page")[0].words[:-1]), False  # (1, T)
+    ids, same = train.as_ids(train.VOCABULARY[: model.config.block_size]), False
     with looking(model), suppress(AttributeError, LookupError, RuntimeError, TypeError):
         same = model.logits(ids).allclose(logits_of_the_page(model, ids), atol=1e-4)
     if not same:

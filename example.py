@@ -101,7 +101,7 @@ def show_swap(model, pair):
         text = "This row reads the swapped word itself: no head need report it."
     elif math.isnan(share):
         text = """No decision to share out: both may go on with the same words (if less
-            often), one has left the language, or the model hardly tells them apart."""
+            often), one has left the language, or the model does not know it."""
     else:
         layer, place = train.heads_of(model.config)[head]
         name = train.head_names(model.config)[head]
@@ -122,8 +122,8 @@ def show_sentence(model, words):
     maps = train.inspect_attention(model, words).weights.flatten(0, 1)  # (heads, T, T)
     names, head = train.head_names(model.config), 0
     heading(" ".join(words[1:]))
-    longer = [words, *((*words, word) for word in next_words(words))]
-    found = dict.fromkeys(r for some in longer for r in relations_of(some))
+    said = words[: len(train.follow(words)[0]) + 1]  # as far as it is in the language
+    found = dict.fromkeys(r for w in next_words(said) for r in relations_of([*said, w]))
     for name, row, source in found:
         if pair := minimal_pair(tuple(words[: row + 1]), source, random.Random(0)):
             head, share = carrier(model, pair)
@@ -131,7 +131,7 @@ def show_sentence(model, words):
             told = f"{names[head]} {told}" if share > 0 else "no clear decision"
             print(f"  {words[row]} ▸ {[*words, '…'][row + 1]}: {name}")
             tell(f"{words[source]} → {pair.swapped[source]}: {told}", "    ")
-    tell("" if found else "No word here settles one beyond the next. A map:", "  ")
+    tell("" if found else "No measured relation here. A map:", "  ")
     show_map(model, words, head)
     print(f"  next, the model: {percent(expect(model, words), 3)}")
     print(f"  next, the truth: {percent(next_words(words), 3)}")
@@ -162,7 +162,7 @@ def show_heads(model, held_out):
         idle = [r for r in known if abs(r.carries[head]) < 0.1]
         looks = ", ".join(r.name for r in idle if r.looks[head] >= 0.95)
         only = f"; looks without carrying: {looks}" if looks else ""
-        tell(f"{name} carries {jobs or 'under 20% of each'}{only}.")
+        tell(f"{name} carries {jobs or 'under 20% of each known one'}{only}.")
         cases += [(r.removal[head], r.carries[head], r.name, name) for r in idle]
     lost, share, relation, name = max(cases, default=(0, 0, "", ""))
     if lost > 0.1:

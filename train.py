@@ -558,7 +558,7 @@ def unknown(words):
     # A word that can't stand here must be more alike: barks is no misspelt bears.
     for known, least in (fits, 0.7), (VOCABULARY[2:], 0.86):
         if near := difflib.get_close_matches(wrong, known, 3, least):
-            return f"{why}: the nearest is {' or '.join(near)}"
+            return f"{why}: perhaps {' or '.join(near)}"
     if not fits:
         return f"{why}: python example.py --words shows them"
     kinds = defaultdict(list)
@@ -610,8 +610,8 @@ class TrainConfig(Settings):
 
     steps: int = setting(440, "training steps")
     batch_size: int = setting(144, "sentences in a step")
-    learning_rate: float = setting(0.075, "peak; twice for queries and keys", 1e-6, 100)
-    weight_decay: float = setting(0.8, "of queries and keys, values a quarter", 0, 100)
+    learning_rate: float = setting(0.075, "the MLP's peak: see optimizers", 1e-6, 100)
+    weight_decay: float = setting(0.8, "of queries and keys: see optimizers", 0, 100)
     eval_every: int = setting(150, "steps between two looks at the loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
@@ -892,7 +892,7 @@ class Role(NamedTuple):
 
     @property
     def known(self):
-        """Whether the model decides most pairs rightly: else there is little to carry."""
+        """Whether the model decides most pairs rightly."""
         return self.right >= 0.5 and math.isfinite(self.carries[self.head])
 
     @property

@@ -250,9 +250,9 @@ def relation_matrices(looks, carries, relations, heads):
     if not len(apart):
         title = "Looking and carrying are nowhere 0.5 apart"
     if np.isnan(more).all():
-        title = "No relation is known, so nothing is carried"
+        title = "The model knows no relation"
     elif np.isnan(more).any():
-        title += "\nBlank: a relation that is not known, so nothing is carried"
+        title += "\nBlank: a relation that the model does not know"
     heading(figure, title)
     return figure
 

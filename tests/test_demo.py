@@ -173,9 +173,9 @@ def test_of_a_model_that_knows_nothing_nothing_is_claimed(tmp_path):
     demo.step_4(album, model, roles)
     titles = {name: title for name, title, _ in album.shown}
     assert not any("Outlined" in title for title in titles.values())
-    assert "nothing is carried" in titles["4-matrices.svg"]
+    assert "knows no relation" in titles["4-matrices.svg"]
     captions = " ".join(caption for *_, caption in album.shown)
-    assert captions.count("carries half or more of no relation") == 2
+    assert captions.count("carries half or more of: none") == 2
     # Of the untrained heads those of the first layer are enough: all look alike.
     picture = (tmp_path / "3-heads.svg").read_text(encoding="utf-8")
     assert "<!-- trained, layer 3 -->" in picture

@@ -572,9 +572,9 @@ def test_where_a_sentence_leaves_the_language():
 def test_unknown_words_get_neighbours_of_their_kind():
     with pytest.raises(Mistake, match="here could stand .*cat.*animals"):
         read("the lion sleeps")
-    with pytest.raises(Mistake, match="nearest is quick"):
+    with pytest.raises(Mistake, match="perhaps quick"):
         read("the quikc fox")
-    with pytest.raises(Mistake, match="nearest is bird"):
+    with pytest.raises(Mistake, match="perhaps bird"):
         read("the cat chases the brid")
     with pytest.raises(Mistake, match="could stand .*eats.*verbs"):
         read("the dog barks")  # not bears

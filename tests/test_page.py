@@ -596,6 +596,14 @@ def test_the_shares_of_a_deeper_model_need_not_sum(browser, tmp_path):
     page.press("task", 0)
     assert len(page.all(".carry button")) == 4
     assert "need not sum to 100%" in page.text("#swap")
+    shared_out = []
+    for head in range(4):  # each switched off alone, in both sentences
+        page.press("switch", head)
+        swap = page.text("#swap")
+        shared_out += ["All heads together: 100%" in swap]
+        assert shared_out[-1] or "no decision to share out" in swap
+        page.press("switch", head)
+    assert any(shared_out)
 
 
 def test_nothing_is_asked_of_a_network(browser, page):

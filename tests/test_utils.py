@@ -129,8 +129,8 @@ def test_the_matrices_mark_where_looking_is_not_carrying():
         ([[1, 1]], [[0, 1]], "Looking is not yet carrying: in the outlined cell"),
         ([[0, 1]], [[1, 1]], "Looking is not carrying: in the outlined cell"),
         ([[1, 1]], [[1, 1]], "nowhere 0.5 apart"),
-        ([[1, 1]], [[np.nan, 1]], "nowhere 0.5 apart\nBlank: a relation that is not"),
-        ([[1, 1]], [[np.nan, np.nan]], "nothing is carried"),
+        ([[1, 1]], [[np.nan, 1]], "nowhere 0.5 apart\nBlank: a relation that"),
+        ([[1, 1]], [[np.nan, np.nan]], "knows no relation"),
     ],
 )
 def test_the_title_of_the_matrices_is_true(looks, carries, title):
