@@ -86,7 +86,7 @@ def finding(role, names):
     if role.shared:
         return f"{role.name}: no head carries half of it, they share it"
     carries = f"{names[role.head]} carries {role.carries[role.head]:.0%} of {role.name}"
-    return f"{carries}, and looks at the right word in {role.looks[role.head]:.0%}"
+    return f"{carries}, and looks right {role.looks[role.head]:.0%} of the time"
 
 
 def cells(words, roles):
@@ -134,7 +134,7 @@ def draw_heads(maps, words, heads, roles, names, kind="", bands=None):
     for head in heads:
         own = carried_by(head, roles, words)
         lines = [f"{role.name} {role.carries[head]:.0%}" for role in own]
-        lines = lines or ["under half of what is known"]
+        lines = lines or ["under half of each known here"]
         titles.append("\n".join([names[head], *lines]))
         mark.append(cells(words, own))
     title = kind + headline(roles, words, names)

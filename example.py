@@ -113,8 +113,9 @@ def show_swap(model, pair):
     for reader, chances in said.items():
         print(f"  {reader:<{max(map(len, said))}}  says {percent(chances)}")
     tell(text, "  ")
-    truth, after = (percent(next_words(w), 3) for w in (words, swapped))
-    tell(f"the truth: {truth}; after the swap: {after}", "  ")
+    both = zip(pair, train.apart(words, swapped))
+    truth, after = (percent({w: next_words(s)[w] for w in side}, 3) for s, side in both)
+    tell(f"the truth parts them: {truth}; after the swap: {after}", "  ")
 
 
 def show_sentence(model, words):
@@ -143,25 +144,25 @@ def show_heads(model, held_out):
     roles, names = train.measure(model, held_out), train.head_names(model.config)
     heading(f"What the heads do ({min(r.count for r in roles)} or more swaps each)")
     tell("""looks: how often the head's largest weight is on the right word. carries: how
-        much of the decision moves when this head alone hears of the swap (shared: none
-        carries half; in several layers shares overlap). flips: how often it decides the
-        other way then. back, blank: looks of "always n words back", and of an untrained
-        model's best head. (adjective → noun: which verb follows the noun.)""")
+        much of the decision moves when this head alone hears of the swap (shared: even
+        the most is under half; in several layers shares overlap). flips: how often it
+        decides the other way then. back, untrained: looks of "always n words back", of
+        an untrained model's best head. (adjective → noun: the verb after the noun.)""")
     below = "\n   " if WIDTH < 66 else ""  # a narrow terminal gets two lines
-    print(f"\n  {'relation':<19}{below} head   looks   carries flips   back    blank")
+    print(f"\n  {'relation':<19}{below} head   looks   carries flips   back untrained")
     for r in roles:
         own = r.looks[r.head], r.carries[r.head], r.flips[r.head]
         cells = [f"{x:z5.2f}" for x in (*own, r.offset_looks, r.untrained_looks)]
         line = f"{'shared' if r.shared else names[r.head]:<6} {'   '.join(cells)}"
-        print(f"  {r.name:<19}{below} {line if r.known else 'not known to the model'}")
+        print(f"  {r.name:<19}{below} {line if r.known else 'not known: mostly wrong'}")
     print()
     known, cases = [r for r in roles if r.known], []
-    for head, name in enumerate(names):
+    for head, name in enumerate(names if known else ()):
         shares = [(r.carries[head], r.name) for r in known]
         jobs = ", ".join(f"{job} {share:.0%}" for share, job in shares if share > 0.2)
         idle = [r for r in known if abs(r.carries[head]) < 0.1]
         looks = ", ".join(r.name for r in idle if r.looks[head] >= 0.95)
-        only = f"; looks without carrying: {looks}" if looks else ""
+        only = f"; looks in 95% without carrying: {looks}" if looks else ""
         tell(f"{name} carries {jobs or 'under 20% of each known one'}{only}.")
         cases += [(r.removal[head], r.carries[head], r.name, name) for r in idle]
     lost, share, relation, name = max(cases, default=(0, 0, "", ""))
@@ -219,8 +220,7 @@ def main():
     show_heads(model, held_out)
     heading("The model speaks (* is not in the language)")
     for words in train.generate_many(model, 5, seed=0):
-        mark = "" if train.in_language(words) else " *"
-        print(f"  {' '.join(words[1:])}{train.END}{mark}")
+        print(f"  {' '.join(words[1:])}.{'' if train.in_language(words) else ' *'}")
     if sys.stdin.isatty() and sys.stdout.isatty():
         ask(model)
 

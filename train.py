@@ -653,7 +653,7 @@ class Moment(NamedTuple):
         """How far above the floor, in words; far below, the model sees the next word."""
         above = 100 * (self.loss / self.floor - 1)
         if above < -0.1:
-            why = "the model sees the future, by causal_mask or attention"
+            why = "it sees the future, by causal_mask or attention"
             return f"{-above:.2f}% BELOW the floor: {why}"
         return f"{max(0, above):.2f}% above the floor"
 
@@ -1112,7 +1112,7 @@ def polite():
     try:
         yield
     except KeyboardInterrupt:
-        say_aside(f"\n{script}: stopped. Nothing was written that is not whole.")
+        say_aside(f"\n{script}: stopped; no file is half written.")
         sys.exit(130)
     except (Mistake, OSError, RuntimeError) as error:
         if isinstance(error, OSError):  # what is left in the buffer goes nowhere

@@ -134,10 +134,13 @@ def experiments(first, count):
         experiment(seeds, f"n_embd {n_embd}", GPTConfig(n_embd=n_embd))
     experiment(seeds, "dropout 0.1", GPTConfig(dropout=0.1))
     experiment(seeds, "weight decay 0", weight_decay=0.0)
-    kept = gpt.causal_mask
-    gpt.causal_mask = lambda T: kept(T).triu(-1)
+    mask, attention = gpt.causal_mask, gpt.attention
+    gpt.attention = lambda q, *rest: attention(q * math.sqrt(q.size(-1)), *rest)
+    experiment(seeds, "no scale")
+    gpt.attention = attention
+    gpt.causal_mask = lambda T: mask(T).triu(-1)
     experiment(seeds, "a mask of two words")
-    gpt.causal_mask = kept
+    gpt.causal_mask = mask
 
 
 def experiment(seeds, name, config=None, **settings):

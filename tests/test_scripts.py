@@ -257,7 +257,11 @@ def dialogue(monkeypatch, capsys, default):
 def test_a_swap_at_the_prompt_says_who_carries_it(arrow, dialogue):
     said = dialogue("the cat near the dogs", f"cat{arrow}cats", "")
     assert "it reads cat " in said and "it reads cats" in said
-    assert "So L1H" in said and "the truth: " in said and "after the swap: " in said
+    assert (
+        "So L1H" in said
+        and "the truth parts them: " in said
+        and "after the swap: " in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -604,7 +608,7 @@ def test_control_c_stops_training_at_once(odd):
     out, error = process.communicate(timeout=20)
     lines = {line for line in error.decode().splitlines() if line[:5] != "step "}
     assert (process.returncode, out) == (130, b"")
-    assert lines == {"", "train.py: stopped. Nothing was written that is not whole."}
+    assert lines == {"", "train.py: stopped; no file is half written."}
     assert os.listdir(odd) == ["checkpoint.pt"]
     assert (odd / "checkpoint.pt").read_bytes() == before
 
