@@ -149,8 +149,9 @@ def matrix(values, *, ax, title, caption="", blank=None, labels=None, limits=Non
     if both and not limits:
         low, high = -max(-low, high), max(-low, high)
     cmap = DIVERGING_CMAP if both else CMAP
-    room = bool(labels) and values.shape[1] <= 6
-    mesh = paint(ax, values, blank, (low, high), cmap, ".1f" if room else None)
+    digits = ".1f" if both else ".2f"
+    numbers = digits if labels and values.shape[1] <= 6 else None
+    mesh = paint(ax, values, blank, (low, high), cmap, numbers)
     rows, columns = labels or ([], [])
     ax.set_yticks(np.arange(len(rows)) + 0.5, rows)
     ax.set_xticks(np.arange(len(columns)) + 0.5, columns)
@@ -372,7 +373,10 @@ def heading(figure, text):
     """The finding, over all panels."""
     if text:
         columns = int(figure.get_figwidth() * 10)
-        lines = [textwrap.fill(line, columns) for line in text.splitlines()]
+        lines = []
+        for line in text.splitlines():  # in parts of about one length
+            even = len(line) // math.ceil(len(line) / columns) + 8
+            lines += textwrap.wrap(line, min(columns, even))
         figure.suptitle("\n".join(lines), fontsize=12)
 
 
