@@ -1,9 +1,12 @@
 """model.py against PyTorch's own operators, and every edit of its formula seen."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
+from shared import ROOT, finish, start
 from torch import nn
 from torch.nn import functional as F
 
@@ -303,3 +306,23 @@ def test_the_first_loss_is_that_of_a_guess():
     torch.manual_seed(0)
     _, loss = GPT(GPTConfig())(IDS, IDS.flip(1))
     assert loss.item() == pytest.approx(math.log(100), abs=0.2)
+
+
+# ------------------------------------------------------------------ python model.py
+
+
+def test_the_shapes_are_told_where_no_picture_can_be_written(tmp_path):
+    (tmp_path / "figures").touch()  # also for root, who may write everywhere
+    status, out, error = finish(start(tmp_path, "model.py"))
+    assert status == 2
+    assert error.startswith("model.py: ") and error.count("\n") == 1
+    for told in ((1, N_HEAD, 12, 12), (1, 12, N_EMBD)):
+        assert str(told) in out
+
+
+def test_the_shapes_may_be_cut_off(tmp_path):
+    command = f'"{sys.executable}" -u "{ROOT}/model.py" | head -1'
+    process = subprocess.run(
+        command, shell=True, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert process.stderr == b"" and process.stdout.count(b"\n") == 1

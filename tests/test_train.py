@@ -1,9 +1,16 @@
+"""train.py: the training, what heads are found to carry, checkpoints, manners."""
+
 import math
+import os
+import signal
+import time
 from collections import Counter
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 import torch
+from shared import ROOT, call, finish, refused, start
 
 import model as module
 import train
@@ -94,7 +101,7 @@ def test_a_row_that_sees_nothing_is_said(monkeypatch):
 @pytest.mark.parametrize(
     ("loss", "said"),
     [
-        (0.5, "66.67% BELOW the floor: the model sees the future"),
+        (0.5, "66.67% BELOW the floor: it sees the future"),
         (1.515, "1.00% above"),
         (1.4999, "0.00%"),
     ],
@@ -425,3 +432,241 @@ def test_a_checkpoint_of_renamed_words_is_refused(quick, tmp_path, monkeypatch):
     monkeypatch.setattr(train, "VOCABULARY", words)
     with pytest.raises(Mistake, match="another language"):
         train.load_checkpoint(tmp_path / "own.pt")
+
+
+def broken(kind, whole, path):
+    """Put a broken checkpoint at the path."""
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "link to nowhere":
+        path.symlink_to("nowhere")
+    elif kind == "other program":
+        torch.save({"weights": torch.zeros(3)}, path)
+    elif kind == "code":
+        torch.save(GPTConfig(), path)
+    elif kind == "file below a file":
+        path.parent.rmdir()
+        path.parent.touch()
+    elif kind != "missing folder":
+        contents = {
+            "empty": b"",
+            "text": b"Once upon a time\n" * 99,
+            "zip": b"PK\x03\x04" + bytes(500),
+            "truncated": whole[: len(whole) // 2],
+            "short of a byte": whole[:-1],
+            "changed": whole[:5000] + bytes(99) + whole[5099:],
+            "zeros": bytes(len(whole)),
+        }
+        path.write_bytes(contents[kind])
+    else:
+        path.parent.rmdir()
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("empty", "damaged"),
+        ("text", "damaged"),
+        ("zip", "damaged"),
+        ("truncated", "damaged"),
+        ("short of a byte", "damaged"),
+        ("changed", "damaged"),
+        ("zeros", "damaged"),
+        ("code", "damaged, or not a checkpoint"),
+        ("other program", "not a checkpoint of Toy GPT"),
+        ("directory", "Is a directory"),
+        ("link to nowhere", "No such file"),
+        ("file below a file", "Not a directory"),
+        ("missing folder", "No such file"),
+    ],
+)
+def test_a_broken_checkpoint_is_refused_in_one_line(kind, said, quick, tmp_path):
+    path = tmp_path / "there" / "own.pt"
+    path.parent.mkdir()
+    train.save_checkpoint(tmp_path / "whole.pt", *quick)
+    broken(kind, (tmp_path / "whole.pt").read_bytes(), path)
+    with pytest.raises(Mistake, match=said) as refused:
+        train.load(path)
+    told = str(refused.value)
+    assert "own.pt" in told and '"python train.py" makes a new one, --out' in told
+    assert told.isprintable()  # so it is one line
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_checkpoint(tmp_path):
+    (tmp_path / "own.pt").touch(mode=0)
+    with pytest.raises(Mistake, match="Permission denied"):
+        train.load(tmp_path / "own.pt")
+
+
+# ------------------------------------------------------------------ the command line
+
+LONG = "x" * 1_000_000
+HUGE = "9" * 400
+
+WHOLE = ["steps", "batch_size", "eval_every", "seed"]
+SHAPE = ["vocab_size", "block_size", "n_layer", "n_head", "n_embd"]
+FLOATS = ["learning_rate", "weight_decay", "dropout"]
+NUMBERS = [
+    *((f"--{name}", bad) for name in WHOLE + SHAPE for bad in ("-1", "nan", HUGE)),
+    *((f"--{name}", "0") for name in WHOLE + SHAPE if name != "seed"),
+    *((f"--{name}", str(10**9)) for name in WHOLE),
+    *((f"--{n}", bad) for n in FLOATS for bad in ("nan", "inf")),
+    *((f"--{n}", bad) for n in FLOATS for bad in ("-1", "high")),
+]
+FLAGS = [
+    *((flags, flags[0].strip("-")) for flags in NUMBERS),
+    (("--n_head", "3", "--n_embd", "32"), "n_embd", "n_head=3", "such as 33"),
+    (("--vocab_size", "99"), "from 100 to", "vocab_size=99"),
+    (("--block_size", "11"), "from 12 to", "block_size=11"),
+    (("--steps", "1.5"), "steps", "1.5"),
+    (("--steps", "many"), "steps", "many"),
+    (("--steps", ""), "steps"),
+    (("--steps", LONG), "steps"),
+    (("--steps", "9" * 5000), "steps"),
+    (("--steps", "1\n2"), "steps", r"1\n2"),
+    (("--steps",), "steps", "expected one argument"),
+    (("--seed", "20000000"), "seed=20000000"),
+    (("--device", "cpu"), "--device"),
+    (("--learning_rate", "0"), "learning_rate=0", "from 1e-06 to 100"),
+    (("--dropout", "1"), "dropout=1"),
+    (("--bogus",), "--bogus", "--help"),
+    (("--n_layers", "2"), "--n_layers"),
+    (("--step", "2"), "--step"),
+    (("--debug=1",), "--debug"),
+    (("-x",), "-x"),
+    (("--no\nsuch",), "--no?such"),
+    ((f"--{LONG}",), "--xxx", "--help"),
+    (("word",), "word"),
+]
+
+
+@pytest.mark.parametrize(("flags", "said"), [(f, said) for f, *said in FLAGS])
+def test_flags_that_cannot_be(flags, said, tmp_path):
+    refused("train.py", call(tmp_path, train, *flags), *said)
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        ("", "folder"),
+        (".", "folder"),
+        ("folder/", "folder"),
+        ("missing/checkpoint.pt", "missing"),
+        ("file/checkpoint.pt", "Not a directory"),
+        ("n" * 300, "too long"),
+        (LONG, "too long"),
+        (os.devnull, "device"),  # which must not be replaced by a file
+    ],
+)
+def test_a_place_that_cannot_be_written_is_told_before_training(out, said, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    refused("train.py", call(tmp_path, train, "--out", out), said)
+
+
+def test_another_shape_is_written_under_a_name_of_its_own(tmp_path):
+    status, out, _ = call(tmp_path, train, "--steps", "2", "--n_head", "2")
+    assert status == 0 and "n_head-2.pt" in out
+    assert os.listdir(tmp_path) == ["n_head-2.pt"]
+    train.load_checkpoint(tmp_path / "n_head-2.pt")
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [
+        ({}, "checkpoint.pt"),
+        ({"debug": True}, "checkpoint.pt"),
+        ({"n_embd": 24, "n_layer": 2}, "n_layer-2-n_embd-24.pt"),
+        ({"dropout": 0.1}, "dropout-0.1.pt"),
+    ],
+)
+def test_the_name_says_what_differs_from_the_default(shape, name):
+    assert train.own_name(GPTConfig(**shape)) == name
+
+
+def test_progress_is_told_a_line_at_a_time(capsys):
+    for step in (0, 100):
+        train.progress(None, train.Moment(step, 2.0, 1.0))
+    told = capsys.readouterr()
+    assert (told.out, told.err.count("\n")) == ("", 2) and "\r" not in told.err
+
+
+def test_a_loss_that_is_no_number_leaves_the_old_checkpoint(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"old")
+    flags = ["--eval_every", "1", "--learning_rate", "99", "--steps", "60"]
+    status, out, error = call(tmp_path, train, *flags)
+    lines = [line for line in error.splitlines() if not line.startswith("step ")]
+    refused("train.py", (status, out, "\n".join(lines) + "\n"), "no longer a number")
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
+
+
+# ------------------------------------------------------------------------- processes
+
+
+@pytest.fixture(scope="module")
+def two_trainings(tmp_path_factory):
+    """Two processes that train the same at once in one folder, with other hash seeds:
+    the folder, and what they say."""
+    folder = tmp_path_factory.mktemp("two trainings")
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "import example, train; train.main()\n"
+        "print(train.pairs_of(train.HeldOut(count=300)))\n"
+        "print({'matplotlib', 'seaborn'} & set(sys.modules))"
+    )
+    both = [
+        start(folder, "-c", code, "--steps", "4", PYTHONHASHSEED=seed)
+        for seed in ("1", "2")
+    ]
+    return folder, [finish(process) for process in both]
+
+
+def test_two_trainings_at_once_in_one_folder(two_trainings):
+    folder, told = two_trainings
+    for status, out, error in told:
+        assert status == 0, error
+        assert "\x1b" not in out + error and "\r" not in error
+    assert told[0] == told[1]  # the hash seed changes nothing
+    assert os.listdir(folder) == ["checkpoint.pt"]
+    train.load_checkpoint(folder / "checkpoint.pt")
+
+
+def test_nothing_is_imported_before_it_is_needed(two_trainings):
+    for _, out, _ in two_trainings[1]:
+        assert out.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("script", [["example.py", "--words"], ["model.py"]])
+def test_a_full_disk_is_told_in_one_line(script, tmp_path):
+    with open("/dev/full", "wb") as full:
+        result = finish(start(tmp_path, *script, stdout=full))
+    refused(script[0], result, "No space left")
+
+
+def test_control_c_stops_training_at_once(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"old")
+    process = start(tmp_path, "train.py", "--eval_every", "1", "--steps", "60")
+    assert process.stderr.readline().startswith(b"step ")
+    process.send_signal(signal.SIGINT)
+    status, out, error = finish(process)
+    lines = {line for line in error.splitlines() if line[:5] != "step "}
+    assert (status, out) == (130, "")
+    assert lines == {"", "train.py: stopped; no file is half written."}
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
+    assert (tmp_path / "checkpoint.pt").read_bytes() == b"old"
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="it can't be seen")
+@pytest.mark.parametrize("script", ["train.py", "example.py", "attention_demo.py"])
+def test_control_c_while_torch_is_imported_ends_quietly(script, tmp_path):
+    process = start(tmp_path, script)
+    maps = Path(f"/proc/{process.pid}/maps")
+    while "libtorch" not in maps.read_text():
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    status, _, error = finish(process)
+    assert status in (130, -signal.SIGINT)
+    assert "Traceback" not in error and error.count("stopped") <= 1
