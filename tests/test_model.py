@@ -149,6 +149,17 @@ def test_the_whole_pass_is_that_of_pytorch_s_own_layers():
     torch.testing.assert_close(loss, wanted, atol=1e-5, rtol=1e-5)
 
 
+def test_dropout_is_on_the_embedding_and_on_both_branches_of_a_block():
+    gpt, given = blank(dropout=0.9).train(), []
+    block = gpt.blocks[0]
+    block.register_forward_pre_hook(lambda block, arguments: given.extend(arguments))
+    gpt(IDS)
+    x = given[0]
+    assert (x == 0).float().mean().item() == pytest.approx(0.9, abs=0.05)
+    nothing_added = (block(x) == x).float().mean().item()
+    assert nothing_added == pytest.approx(0.9**2, abs=0.05)
+
+
 def test_padding_counts_for_nothing():
     gpt, targets = blank(), IDS.flip(1)
     _, short = gpt(IDS[:, :7], targets[:, :7])
