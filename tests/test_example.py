@@ -7,6 +7,8 @@ import pty
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 
 import pytest
 import torch
@@ -137,21 +139,140 @@ def test_a_sentence_may_be_without_quotes_and_a_swap_follow(told, checkpoint, tm
     assert ("it reads cats" in out) == ("cats" in told[-1])
 
 
+@pytest.fixture
+def told(default, capsys):
+    """What a function of example.py tells of the default model, in one line."""
+
+    def told(show, *given):
+        show(default[0], *given)
+        return " ".join(capsys.readouterr().out.split())
+
+    return told
+
+
+@pytest.mark.parametrize("head", range(GPTConfig.n_head))
+def test_a_map_is_that_of_the_head_it_names(head, default, capsys):
+    words = read("the hungry fox near the dog")
+    example.show_map(default[0], words, head)
+    title, above, *rows = capsys.readouterr().out.splitlines()
+    assert f"L1H{head + 1} " in title
+    assert above.split() == [word[:2] for word in words]
+    weights = train.inspect_attention(default[0], words).weights[0, head]
+    first = above.index("<s")
+    for word, row, own in zip(words, rows, weights.tolist(), strict=True):
+        assert row[:first].strip() == word
+        cells = row[first:].ljust(3 * len(words))
+        assert cells[::3] == "".join(" ░▒▓█"[round(4 * weight)] for weight in own)
+
+
+def test_a_sentence_is_told_with_its_relation_and_what_comes_next(default, told):
+    model, words = default[0], read("the cat near the dogs")
+    out = told(example.show_sentence, words)
+    line = r"dogs ▸ …: subject → verb cat → cats: L1H(\d) carries .*?, and looks there (\d+%)"
+    head, looks = re.search(line, out).groups()
+    weights = train.inspect_attention(model, words).weights[0, int(head) - 1]
+    assert looks == f"{weights[words.index('dogs'), words.index('cat')]:.0%}"
+    said = example.percent(train.expect(model, words), 3)
+    true = example.percent(train.next_words(words), 3)
+    assert out.endswith(f"next, the model: {said} next, the truth: {true}")
+
+
+def test_a_sentence_that_leaves_the_language_still_has_its_relation(
+    default_checkpoint, tmp_path
+):
+    given = "--checkpoint", default_checkpoint, "the cat near the dogs chase"
+    status, out, error = call(tmp_path, example, *given)
+    assert (status, error) == (0, "")
+    told = " ".join(out.split())
+    who = r"dogs ▸ chase: subject → verb cat → cats: L1H\d carries \d+%, "
+    assert re.search(who, told)
+    assert 'after "the cat near the dogs" comes: chases, ' in told
+    assert told.endswith('; not "chase"')
+
+
+@pytest.fixture(scope="module")
+def measured(default):
+    """What the default model's heads do, and what is told of it, in one line."""
+    with redirect_stdout(StringIO()) as out:
+        example.show_heads(*default)
+    return train.measure(*default), " ".join(out.getvalue().split())
+
+
+def test_the_table_has_the_figures_of_the_measurement(measured):
+    roles, told = measured
+    for r in roles:
+        own = r.looks[r.head], r.carries[r.head], r.flips[r.head]
+        cells = [f"{x:z.2f}" for x in (*own, r.offset_looks, r.untrained_looks)]
+        who = "shared" if r.shared else f"L1H{r.head + 1}"
+        assert " ".join([r.name, who, *cells]) in told
+    for r in roles:
+        if not r.shared:
+            jobs = told.split(f"L1H{r.head + 1} carries ")[1].split(". ")[0]
+            assert f"{r.name} {r.carries[r.head]:.0%}" in jobs
+
+
+def test_the_largest_loss_without_a_head_is_of_one_that_hardly_carries(measured):
+    roles, told = measured
+    lost, relation, head = max(
+        (role.removal[head], role.name, head)
+        for role in roles
+        for head, carries in enumerate(role.carries)
+        if abs(carries) < 0.1
+    )
+    said = f"""with L1H{head + 1} switched off (it gives its average) {lost:.0%}
+        of the decision of {relation} is lost"""
+    shown = " ".join(said.split()) in told
+    assert shown == (lost > 0.1)
+
+
+def test_the_star_is_for_what_is_not_in_the_language(checkpoint, tmp_path, monkeypatch):
+    spoken = [read("cat sleeps"), read("cats sleep")]
+    monkeypatch.setattr(train, "generate_many", lambda *_, **__: spoken)
+    _, out, _ = call(tmp_path, example, "--checkpoint", checkpoint)
+    assert out.endswith("\n  cat sleeps. *\n  cats sleep.\n")
+
+
 # ------------------------------------------------------------------------ swaps
 
 
-def test_a_model_that_hardly_tells_them_apart_has_nothing_to_share_out(default):
-    pair = example.swap_in(read("the cat near the dogs"), "“Cat” → cats.")
-    assert example.carrier(default[0], pair)[1] > 0.5
-    blank = train.untrained(GPTConfig())
-    for pair in train.pairs_of(train.HeldOut(count=200))["subject → verb"]:
-        clean, other, _ = train.patch_each_head(blank, [pair])
-        assert abs(clean - other) < math.log(2)
-        assert math.isnan(example.carrier(blank, pair)[1])
+@pytest.fixture
+def pair():
+    return example.swap_in(read("the cat near the dogs"), "“Cat” → cats.")
 
 
-def test_a_model_that_says_the_to_everything_has_nothing_to_share_out(default):
-    pair = example.swap_in(read("the cat near the dogs"), "cat → cats")
+def test_a_swap_says_what_the_model_and_the_truth_say(default, pair, told):
+    model = default[0]
+    head, share = example.carrier(model, pair)
+    given = model.head_outputs(train.as_ids(pair.swapped))[0][:, head]
+    with model.patch_heads({(0, head): given}):
+        patched = train.expect(model, pair.words)
+    says = {
+        "it reads cat": train.expect(model, pair.words),
+        "it reads cats": train.expect(model, pair.swapped),
+        f"only L1H{head + 1} hears cats": patched,
+    }
+    out = told(example.show_swap, pair)
+    for reader, chances in says.items():
+        assert f"{reader} says {example.percent(chances)} " in out
+    assert f"So L1H{head + 1} carries {share:.0%} of this decision." in out
+    truth, after = (example.percent(train.next_words(w), 3) for w in pair[:2])
+    assert out.endswith(f"the truth parts them: {truth}; after the swap: {after}")
+
+
+def test_a_model_that_hardly_tells_them_apart_has_nothing_to_share_out(default, pair):
+    model = copy.deepcopy(default[0])
+    assert example.carrier(model, pair)[1] > 0.5
+    likeliest = [next(iter(train.expect(model, words))) for words in pair[:2]]
+    with torch.no_grad():
+        for parameter in model.norm.parameters():
+            parameter *= 0.02  # the same words, hardly likelier than others
+    assert likeliest == [next(iter(train.expect(model, words))) for words in pair[:2]]
+    clean, other, _ = train.patch_each_head(model, [pair])
+    assert 0 < clean - other < math.log(2)
+    assert math.isnan(example.carrier(model, pair)[1])
+
+
+def test_a_model_that_says_the_to_everything_has_nothing_to_share_out(default, pair):
     model = copy.deepcopy(default[0])
     with torch.no_grad():
         model.norm.bias += 99 * model.token.weight[train.IDS["the"]]
@@ -184,10 +305,8 @@ def dialogue(monkeypatch, capsys, default):
 
 @pytest.mark.parametrize("arrow", ["→", "->", " →  "])
 def test_a_swap_at_the_prompt_says_who_carries_it(arrow, dialogue):
-    said = " ".join(dialogue("the cat near the dogs", f"cat{arrow}cats", "").split())
-    for part in ("it reads cat ", "it reads cats ", "So L1H", "the truth parts them: "):
-        assert part in said
-    assert "; after the swap: " in said
+    said = dialogue("the cat near the dogs", f"cat{arrow}cats", "")
+    assert "it reads cat " in said and "it reads cats " in said and "So L1H" in said
 
 
 @pytest.mark.parametrize(
