@@ -321,11 +321,6 @@ def start_up():
             line(what, f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}", bar)
 
 
-BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-BROWSER_FLAGS = (
-    "headless=new no-sandbox disable-gpu disable-background-networking "
-    "disable-component-update disable-sync no-first-run"
-)
 CLICKS = """
 const spent = [], press = (css) => {
   const start = performance.now();
@@ -340,22 +335,10 @@ return spent;
 """
 
 
-def open_browser():
-    """A headless Chromium that keeps a record of its console and its requests."""
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for flag in BROWSER_FLAGS.split():
-        options.add_argument(f"--{flag}")
-    record = {"browser": "ALL", "performance": "ALL"}
-    options.set_capability("goog:loggingPrefs", record)
-    return webdriver.Chrome(options=options, service=Service(DRIVER))
-
-
 def page():
     """From a click in assets/explorer.html to the changed page."""
+    from conftest import open_browser
+
     browser = open_browser()
     try:
         browser.get((ROOT / "assets" / "explorer.html").as_uri())

@@ -1,4 +1,4 @@
-"""Tests run from anywhere: the five scripts lie one folder up."""
+"""What the tests share. They run from anywhere: the five scripts lie one folder up."""
 
 import os
 import sys
@@ -13,6 +13,35 @@ from filelock import FileLock  # torch needs it, so it is there
 import train
 
 torch.set_num_threads(1)  # as the scripts do; the tests run two at a time
+
+BROWSER, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
+BROWSER_FLAGS = (
+    "headless=new no-sandbox disable-gpu disable-background-networking "
+    "disable-component-update disable-sync no-first-run"
+)
+
+
+def open_browser():
+    """A headless Chromium that keeps a record of its console and its requests."""
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in BROWSER_FLAGS.split():
+        options.add_argument(f"--{flag}")
+    record = {"browser": "ALL", "performance": "ALL"}
+    options.set_capability("goog:loggingPrefs", record)
+    return webdriver.Chrome(options=options, service=Service(DRIVER))
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if not all(map(os.path.exists, (BROWSER, DRIVER))):
+        pytest.skip("needs a browser: apt-get install chromium chromium-driver")
+    driver = open_browser()
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import array
 import base64
 import json
 import math
-import os
 import random
 import re
 import statistics
@@ -28,17 +27,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 ASSET = Path(__file__).parent.parent / "assets" / "explorer.html"
-pytestmark = pytest.mark.skipif(
-    not all(map(os.path.exists, (benchmark.BROWSER, benchmark.DRIVER))),
-    reason="the page is tested in a browser: apt-get install chromium chromium-driver",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    driver = benchmark.open_browser()
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture(scope="module")
