@@ -6,6 +6,7 @@ import math
 import random
 import re
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote_plus, urlparse
 from urllib.request import url2pathname
@@ -19,6 +20,7 @@ import train
 from model import GPTConfig
 
 pytest.importorskip("selenium", reason="the page is tested with selenium")
+from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -80,6 +82,11 @@ class Page:
         self.js("arguments[0].scrollIntoView({block: 'center'})", button)
         button.click()
 
+    def click(self, act, argument):
+        """The same, fast: wherever it is."""
+        button = f'[data-do="{act}"][data-with="{argument}"]'
+        self.js("document.querySelector(arguments[0]).click()", button)
+
     def type(self, text):
         field = self.one("#text")
         field.send_keys(Keys.CONTROL, "a")
@@ -90,10 +97,11 @@ class Page:
 
     def texts(self, css):
         """The texts of all such elements, in one call."""
-        every = (
-            "return [...document.querySelectorAll(arguments[0])].map(e => e.innerText)"
+        return self.js(
+            "return [...document.querySelectorAll(arguments[0])]"
+            ".map((element) => element.innerText)",
+            css,
         )
-        return self.js(every, css)
 
     @property
     def sentence(self):
@@ -110,6 +118,11 @@ class Page:
         return self.js("return document.querySelector('main').innerHTML")
 
     @property
+    def cell(self):
+        """The cell that is chosen: its row and column."""
+        return self.one(".cell.now").get_attribute("data-with")
+
+    @property
     def focused(self):
         """What has the keyboard."""
         return self.browser.switch_to.active_element
@@ -124,6 +137,12 @@ class Page:
 
 def number(text):
     return float(text.rstrip("%").replace("−", "-"))
+
+
+def lightness(colour):
+    """Of "rgb(…)", as the eye sees it, from 0 to 255."""
+    red, green, blue = map(int, re.findall(r"\d+", colour))
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def link_of(words, row=None, **more):
@@ -190,10 +209,11 @@ def answer(model, means, words, off, patched):
 
 
 def largest_gap(page, model, held_out, count):
-    """Between the page and PyTorch, in the weights and the chances of so many questions."""
+    """Between the page and PyTorch, in the weights and chances of so many questions."""
     means, asked = train.mean_outputs(model, held_out), list(questions(model, count))
     told = page.js(
-        "return arguments[0].map(([words, off, from]) => toyGPT.look(words, {off, from}))",
+        "return arguments[0].map(([words, off, from]) => "
+        "toyGPT.look(words, {off, from}))",
         asked,
     )
     gaps = []
@@ -207,6 +227,13 @@ def largest_gap(page, model, held_out, count):
 
 def test_the_model_in_the_page_is_the_model_in_pytorch(page, default):
     assert largest_gap(page, *default, 200) < 1e-5
+
+
+def test_the_untrained_model_too(page, default):
+    """Its numbers are rounded: the page carries a byte of each."""
+    model, held_out = default
+    page.press("model", "untrained")
+    assert largest_gap(page, train.untrained(model.config), held_out, 100) < 5e-4
 
 
 def test_a_deeper_model_too(browser, tmp_path):
@@ -370,16 +397,149 @@ def test_a_head_is_chosen_and_switched_off(page):
     assert page.text("#next") == before
 
 
-def test_a_cell_opens_its_arithmetic_by_mouse_and_by_keys(page):
-    page.press("cell", "3 2")
-    assert "query · key" in page.text("#why")
-    assert page.text("#why h2").startswith("After “near”, L1H")
-    assert page.text("#why h2").endswith("at “cat”")
-    page.focused.send_keys(Keys.ARROW_LEFT)
-    assert page.text("#why h2").endswith("at “the”")
-    page.focused.send_keys(Keys.ARROW_DOWN)
+ROW = 5  # of TEXT, which the next tests look from
+MAP = """
+return [...document.querySelectorAll('#map .cell')].map((cell) => [
+  ...cell.dataset.with.split(' ').map(Number), cell.innerText,
+  getComputedStyle(cell).backgroundColor,
+]);
+"""
+SMALL_MAP = """
+const map = document.querySelector(`canvas[data-head="${arguments[0]}"]`), colours = [];
+const { data } = map.getContext('2d').getImageData(0, 0, map.width, map.height);
+for (let row = 0; row < map.height; row++)
+  for (let column = 0; column <= row; column++) {
+    const [r, g, b] = data.slice(4 * (row * map.width + column));
+    colours.push(`rgb(${r}, ${g}, ${b})`);
+  }
+return colours;
+"""
+RIBBON = """
+return [...document.querySelectorAll('#ribbon .word:not(.later)')].map((word) => [
+  word.ariaLabel.match(/looks (.*?%)/)[1], getComputedStyle(word).backgroundColor,
+]);
+"""
+
+
+def each_head(page, model):
+    """Choose one after the other: its number, name, and weights in percent."""
+    page.press("row", ROW)
+    for head, name in enumerate(train.head_names(model.config)):
+        page.press("head", head)
+        yield head, name, 100 * train.inspect_attention(model, TEXT).weights[0, head]
+
+
+def test_everything_shown_is_of_the_head_that_is_chosen(page, default):
+    for _, name, weights in each_head(page, default[0]):
+        assert page.text("#big h2") == f"{name}: where it looks"
+        for row, column, told, _ in page.js(MAP):
+            weight = weights[row, column].item()
+            if told:
+                assert int(told) == pytest.approx(weight, abs=0.51)
+            else:
+                assert weight < 4.51
+        looks = [number(told) for told, _ in page.js(RIBBON)]
+        assert looks == pytest.approx(weights[ROW, : ROW + 1].tolist(), abs=0.51)
+        assert f"{name} looks" in page.text("#why h2")
+
+
+def test_the_arithmetic_is_that_of_pytorch(page, default):
+    words = train.read(TEXT)[: ROW + 1]
+    for head, _, weights in each_head(page, default[0]):
+        own = attention_demo.by_hand(default[0], words, head)
+        table = [line.split("\t") for line in page.texts("#why tr")[1:]]
+        looked_at, *columns = zip(*table, strict=True)
+        products, scores, shares = ([number(n) for n in column] for column in columns)
+        assert list(looked_at) == words
+        assert products == pytest.approx((own.k @ own.q[ROW]).tolist(), abs=0.006)
+        assert scores == pytest.approx(own.scores[ROW].tolist(), abs=0.006)
+        assert shares == pytest.approx(weights[ROW, : ROW + 1].tolist(), abs=0.51)
+
+
+@pytest.mark.parametrize(("scheme", "more"), [("light", -1), ("dark", 1)])
+def test_more_weight_is_darker_and_on_a_dark_page_lighter(page, default, scheme, more):
+    """Alike in the large map, the small one and, for the row looked from, the ribbon."""
+    with screen(page.browser, 1280, scheme=scheme):
+        for head, _, weights in each_head(page, default[0]):
+            cells = page.js(MAP)
+            assert page.js(SMALL_MAP, head) == [colour for *_, colour in cells]
+            in_row = [colour for row, *_, colour in cells if row == ROW]
+            assert [colour for _, colour in page.js(RIBBON)] == in_row
+            ranked = sorted(
+                (weights[row, column].item(), more * lightness(colour))
+                for row, column, _, colour in cells
+            )
+            shades = [shade for _, shade in ranked]
+            assert all(b > a - 1 for a, b in pairwise(shades))  # colours are rounded
+            assert shades[-1] - shades[0] > 150
+
+
+def test_the_word_that_settles_what_comes_next_is_outlined(page):
+    words = train.read(TEXT)
+    sources = {r.row: r.source for r in train.relations_of(words)}
+    outlined = page.js(
+        "return [...document.querySelectorAll('.cell.source')].map(e => e.dataset.with)"
+    )
+    assert outlined == [f"{row} {source}" for row, source in sorted(sources.items())]
+
+
+def test_a_row_chooses_the_word_that_settles_what_comes_next(page):
+    words = train.read(TEXT)
+    sources = {r.row: r.source for r in train.relations_of(words)}
+    for row in range(len(words)):
+        page.click("row", row)
+        assert page.cell == f"{row} {sources.get(row, row)}"
+
+
+def test_a_cell_is_explained_by_mouse_and_by_keys(page):
+    words = train.read(TEXT)
+    page.press("cell", "5 2")
+    for key, row, column in (
+        ("", 5, 2),
+        (Keys.ARROW_UP, 4, 2),
+        (Keys.ARROW_RIGHT, 4, 3),
+        (Keys.ARROW_DOWN, 5, 3),
+        (Keys.ARROW_LEFT, 5, 2),
+    ):
+        page.focused.send_keys(key)
+        assert page.cell == page.focused.get_attribute("data-with") == f"{row} {column}"
+        told = page.text("#why h2")
+        assert told.startswith(f"After “{words[row]}”, L1H")
+        assert told.endswith(f"at “{words[column]}”")
+
+
+def test_a_cell_under_the_mouse_is_explained(page):
+    page.press("cell", "5 2")
+    told = page.text("#why")
+    mouse = ActionChains(page.browser)
+    mouse.move_to_element(page.one('.cell[data-with="4 3"]')).perform()
     assert page.text("#why h2").startswith("After “the”")
-    assert page.focused.get_attribute("data-with") == "4 1"
+    assert page.text("#why h2").endswith("at “near”")
+    mouse.move_to_element(page.one("#big h2")).perform()
+    assert page.text("#why") == told  # again of the cell that is chosen
+
+
+def test_a_card_says_what_was_measured(page, roles):
+    """How often the head looks, and what it carries: of each relation, if half of it."""
+    for head, card in enumerate(page.texts(".jobs")):
+        own = [role for role in roles if role.known and role.carries[head] >= 0.5]
+        if own:
+            looks = [100 * role.looks[head] for role in own]
+            carries = [100 * role.carries[head] for role in own]
+            told = [number(n) for n in re.findall(r"([\d.]+)% of the time", card)]
+            assert told == pytest.approx(looks, abs=0.51)
+            told = [number(n) for n in re.findall(r"carries ([\d.]+)%", card)]
+            assert told == pytest.approx(carries, abs=0.51)
+
+
+def test_all_words_that_it_knows_are_listed(page):
+    page.js("document.querySelector('summary').click()")
+    kinds = [line.split(": ")[1].split(", ") for line in page.texts("#words p")]
+    words = {train.END if word == "(end)" else word for kind in kinds for word in kind}
+    assert words == set(train.VOCABULARY)
+
+
+# ------------------------------------------------------------------------ the next word
 
 
 def likeliest(model, words):
@@ -388,33 +548,78 @@ def likeliest(model, words):
     return f"{'(end)' if word == train.END else word} {100 * chance:.0f}%"
 
 
-def test_the_status_says_what_a_head_that_is_off_changes(page, default):
-    """Another word, or how likely the same one was, if it is now less likely or more."""
-    model, means = default[0], train.mean_outputs(*default)
-    words, outcomes = train.read(TEXT), set()
-    for row in range(len(words)):
-        seen = words[: row + 1]
-        page.go(link_of(words, row))
-        assert (
-            page.text("#status")
-            == f"After “{words[row]}” the model says {(then := likeliest(model, seen))}."
+NEXT = """
+return [...document.querySelectorAll('#next .guess')].map((line) => {
+  const box = (css) => line.querySelector(css)?.getBoundingClientRect();
+  const part = (length) => 100 * length / box('.track').width;
+  return {
+    word: line.querySelector('.name').innerText.replace('(end)', '.'),
+    numbers: [...line.querySelectorAll('.num')].map((number) => number.innerText),
+    bars: [...line.querySelectorAll('b')].map((bar) => part(bar.offsetWidth)),
+    mark: box('u') && part(box('u').left + 1 - box('.track').left),  // 1: its middle
+  };
+});
+"""
+
+
+def test_what_comes_next_is_the_model_s_and_the_truth(page, default):
+    """In numbers and in bars: of each word, and in the last line of all others."""
+    for text in ("the cat near the dogs", "the horse eats the", "the quick brown fox"):
+        words = train.read(text)
+        page.go(link_of(words))
+        both, lines = (
+            (train.expect(default[0], words), train.next_words(words)),
+            page.js(NEXT),
         )
+        shown = [line["word"] for line in lines[:-1]]
+        others = [word for word in train.VOCABULARY if word not in shown]
+        for line, some in zip(
+            lines, [*([word] for word in shown), others], strict=True
+        ):
+            wanted = [100 * sum(p.get(word, 0) for word in some) for p in both]
+            assert [*map(number, line["numbers"])] == pytest.approx(wanted, abs=0.51)
+            assert line["bars"] == pytest.approx(wanted, abs=0.51)
+
+
+def test_a_mark_stands_where_all_heads_would_be(page, default):
+    words = train.read("the cat near the dogs")
+    says = train.expect(default[0], words)
+    for name in train.head_names(default[0].config):
+        page.go(link_of(words, off=name))
+        for line in page.js(NEXT)[:-1]:
+            assert line["mark"] == pytest.approx(100 * says[line["word"]], abs=1)
+
+
+def test_the_likeliest_word_is_in_the_list_of_what_comes_next(page, default):
+    """Untrained too, where all words are about equally likely."""
+    words = train.read(TEXT)
+    for row in range(1, len(words)):
+        for off in ("", *train.head_names(default[0].config)):
+            page.go(link_of(words, row, off=off, untrained=1))
+            assert page.texts("#status em")[0] in page.texts("#next .name")
+
+
+def change(before, now):
+    """How the status line tells what the model said with all heads, and says now."""
+    if now.split()[0] == before.split()[0]:
+        return f"still says {now} ({before.split()[1]} before)"
+    return f"says {now}, not {before}"
+
+
+def test_the_status_says_what_a_head_that_is_off_changes(page, default):
+    model, means = default[0], train.mean_outputs(*default)
+    words, changes = train.read(TEXT), []
+    for row, word in enumerate(words):
+        before = likeliest(model, words[: row + 1])
+        page.go(link_of(words, row))
+        assert page.text("#status") == f"After “{word}” the model says {before}."
         for head, name in enumerate(train.head_names(model.config)):
-            page.go(link_of(words, row, off=name))
             with switched_off(model, means, [head]):
-                now = likeliest(model, seen)
-            same = now.split()[0] == then.split()[0]
-            told = (
-                f"still says {now} ({then.split()[1]} before)"
-                if same
-                else f"says {now}, not {then}"
-            )
-            assert (
-                page.text("#status")
-                == f"{name} off. After “{words[row]}” the model {told}."
-            )
-            outcomes.add(same)
-    assert outcomes == {True, False}
+                changes += [change(before, likeliest(model, words[: row + 1]))]
+            page.go(link_of(words, row, off=name))
+            told = f"{name} off. After “{word}” the model {changes[-1]}."
+            assert page.text("#status") == told
+    assert {told.split()[0] for told in changes} == {"still", "says"}  # both were seen
 
 
 # ----------------------------------------------------------------------------- the swap
@@ -497,17 +702,16 @@ def test_the_shares_of_a_deeper_model_need_not_sum(browser, tmp_path):
 def test_page_and_terminal_agree_on_swaps(page, default):
     """The row, whether there is a decision, and the share of the main carrier."""
     rng, decided = random.Random("swaps"), []
-    click = "document.querySelector(`[data-do=${arguments[0]}][data-with='${arguments[1]}']`).click()"
     for sentence in train.sample(30, "swaps"):
         words = list(sentence.words[:-1])
         last = [i for i in range(1, len(words)) if words[i] not in words[i + 1 :]]
         source = rng.choice(last)
         page.go(link_of(words))
-        page.js(click, "open", source)
+        page.click("open", source)
         if not (chips := page.texts("#word [data-do=swap]")):
             continue
         new = rng.choice(chips)
-        page.js(click, "swap", f"{source} {new}")
+        page.click("swap", f"{source} {new}")
         pair = example.swap_in(words, f"{words[source]} → {new}")
         _, share = example.carrier(default[0], pair)
         decided.append(math.isfinite(share))
@@ -550,10 +754,26 @@ def test_a_model_that_hardly_decides_has_nothing_to_share_out(page, default):
     pairs = train.pairs_of(train.HeldOut(count=100))["subject → verb"]
     clean, other, _ = train.patch_each_head(blank, pairs)
     pair = pairs[(clean - other).argmax()]  # that it tells apart best, if hardly
-    page.go(link_of(pair.words, swap=swap_of(pair)))
-    assert page.shares
-    page.press("model", "untrained")
+    page.go(link_of(pair.words, swap=swap_of(pair), untrained=1))
     assert "hardly or wrongly" in page.text("#swap") and not page.shares
+
+
+def test_a_swap_says_how_each_sentence_goes_on(page, default):
+    """And how the first one does, with one head patched."""
+    model = default[0]
+    for pair in PAIRS:
+        first, second = (" ".join(words[1:]) for words in pair[:2])
+        outputs = model.head_outputs(train.as_ids(pair.swapped))
+        for head, name in enumerate(train.head_names(model.config)):
+            layer, at = train.heads_of(model.config)[head]
+            with model.patch_heads({(layer, at): outputs[layer][:, at]}):
+                patched = likeliest(model, pair.words)
+            page.go(link_of(pair.words, swap=swap_of(pair), patch=name))
+            assert page.texts("#swap .said > div") == [
+                f"{first} ▸ {likeliest(model, pair.words)}",
+                f"{second} ▸ {likeliest(model, pair.swapped)}",
+                f"{first} ▸ {patched}",
+            ]
 
 
 def test_a_head_is_patched_and_let_go(page):
@@ -610,9 +830,7 @@ def test_a_task_that_is_offered_shows_what_it_says(page):
     def untrained():
         chosen = page.one('[data-with="untrained"]')
         assert chosen.get_attribute("aria-pressed") == "true"
-        assert {"Not trained yet: its numbers are random, it has no job."} == set(
-            page.texts(".job")
-        )
+        assert all(job.startswith("Not trained yet") for job in page.texts(".job"))
 
     shows = {
         "Which head knows the subject?": subject,
