@@ -27,6 +27,7 @@ FEW = train.HeldOut(count=1000)
 
 @pytest.fixture(scope="module")
 def quick():
+    """A model after a few steps, and its held-out sentences."""
     return train.train(GPTConfig(), QUICK)
 
 
@@ -44,19 +45,22 @@ def roles(default):
     return train.measure(*default)
 
 
-def test_the_default_model_is_near_the_floor(default):
-    loss, floor = train.loss_and_floor(default[0])
-    assert 0 < loss / floor - 1 < 0.006
-    assert train.share_in_language(default[0]) >= 0.94
-    assert train.share_in_language(default[0], temperature=0.7) >= 0.98
-
-
 @pytest.fixture
 def two_threads():
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(threads)
+
+
+# -------------------------------------------------------------------------- training
+
+
+def test_the_default_model_is_near_the_floor(default):
+    loss, floor = train.loss_and_floor(default[0])
+    assert 0 < loss / floor - 1 < 0.006
+    assert train.share_in_language(default[0]) >= 0.94
+    assert train.share_in_language(default[0], temperature=0.7) >= 0.98
 
 
 @pytest.mark.parametrize("no_gradients", [torch.no_grad, torch.inference_mode])
@@ -165,7 +169,7 @@ def test_a_loss_is_told_against_the_floor(loss, said):
     assert train.Moment(0, loss, 1.5).against_floor.startswith(said)
 
 
-# ----------------------------------------------------------------------------- proof
+# ------------------------------------------------------------------------- the heads
 
 
 def test_every_relation_is_measured_on_enough_pairs(default, roles):
@@ -269,17 +273,9 @@ def test_what_is_known_and_what_is_shared(right, carries, known, shared, roles):
     assert (role.known, role.shared) == (known, shared)
 
 
-@pytest.mark.parametrize(
-    "words", [None, 5, "the cat", [], ["the"], ["<s>"] + ["the"] * 12]
-)
-def test_words_that_cannot_be_are_not_expected(words, default):
-    with pytest.raises(Mistake):
-        train.expect(default[0], words)
-
-
-def test_the_first_word_is_expected_too(default):
-    chances = train.expect(default[0], [train.BEGIN])
-    assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
+def test_no_pair_is_measured_twice():
+    for pairs in train.pairs_of(FEW).values():
+        assert len({frozenset(pair[:2]) for pair in pairs}) == len(pairs)
 
 
 def test_swaps_are_varied(default):
@@ -360,7 +356,20 @@ def test_a_head_built_by_hand_is_found():
         )
 
 
-# ----------------------------------------------------------------------------- words
+# ------------------------------------------------------------------------- the words
+
+
+@pytest.mark.parametrize(
+    "words", [None, 5, "the cat", [], ["the"], ["<s>"] + ["the"] * 12]
+)
+def test_words_that_cannot_be_are_not_expected(words, default):
+    with pytest.raises(Mistake):
+        train.expect(default[0], words)
+
+
+def test_the_first_word_is_expected_too(default):
+    chances = train.expect(default[0], [train.BEGIN])
+    assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
 
 
 def test_generation_is_repeatable_and_begins_as_it_is_told(default):
@@ -403,7 +412,7 @@ def test_a_larger_vocabulary_never_says_what_has_no_name():
 
 
 @pytest.mark.parametrize(
-    "call",
+    "look",
     [
         lambda m: train.inspect_attention(m, ["the quick fox", "the dog"]),
         lambda m: train.inspect_attention(m, ""),
@@ -415,9 +424,9 @@ def test_a_larger_vocabulary_never_says_what_has_no_name():
         lambda m: train.expect(m, []),
     ],
 )
-def test_a_wrong_shape_is_never_answered(call, quick):
+def test_a_wrong_shape_is_never_answered(look, quick):
     with pytest.raises(Mistake):
-        call(quick[0])
+        look(quick[0])
 
 
 @pytest.mark.parametrize(
@@ -438,7 +447,7 @@ def test_settings_that_cannot_be(settings):
         TrainConfig(**settings)
 
 
-# ------------------------------------------------------------------------ checkpoint
+# -------------------------------------------------------------------- the checkpoint
 
 
 def test_a_checkpoint_gives_the_same_model_back(quick, tmp_path):
@@ -546,11 +555,6 @@ def test_a_compiled_model_is_saved_as_what_it_is(quick, tmp_path):
     assert torch.equal(again.token.weight, model.token.weight)
 
 
-def test_no_pair_is_measured_twice():
-    for pairs in train.pairs_of(FEW).values():
-        assert len({frozenset(pair[:2]) for pair in pairs}) == len(pairs)
-
-
 def test_a_checkpoint_of_another_formula_is_refused(quick, tmp_path, monkeypatch):
     train.save_checkpoint(tmp_path / "own.pt", *quick)
     full = module.causal_mask
@@ -580,70 +584,62 @@ def test_a_checkpoint_of_renamed_words_is_refused(quick, tmp_path, monkeypatch):
         train.load_checkpoint(tmp_path / "own.pt")
 
 
-def broken(kind, whole, path):
-    """Put a broken checkpoint at the path."""
-    if kind == "directory":
-        path.mkdir()
-    elif kind == "link to nowhere":
-        path.symlink_to("nowhere")
-    elif kind == "other program":
-        torch.save({"weights": torch.zeros(3)}, path)
-    elif kind == "code":
-        torch.save(GPTConfig(), path)
-    elif kind == "file below a file":
-        path.parent.rmdir()
-        path.parent.touch()
-    elif kind != "missing folder":
-        contents = {
-            "empty": b"",
-            "text": b"Once upon a time\n" * 99,
-            "zip": b"PK\x03\x04" + bytes(500),
-            "truncated": whole[: len(whole) // 2],
-            "short of a byte": whole[:-1],
-            "changed": whole[:5000] + bytes(99) + whole[5099:],
-            "zeros": bytes(len(whole)),
-        }
-        path.write_bytes(contents[kind])
-    else:
-        path.parent.rmdir()
+DAMAGED = {
+    "empty": lambda whole: b"",
+    "text": lambda whole: b"Once upon a time\n" * 99,
+    "zip": lambda whole: b"PK\x03\x04" + bytes(500),
+    "truncated": lambda whole: whole[: len(whole) // 2],
+    "short of a byte": lambda whole: whole[:-1],
+    "changed": lambda whole: whole[:5000] + bytes(99) + whole[5099:],
+    "zeros": lambda whole: bytes(len(whole)),
+}
+OTHERS = {  # what is made of the path, and what is said of it
+    "directory": (Path.mkdir, "Is a directory"),
+    "link to nowhere": (lambda path: path.symlink_to("nowhere"), "No such file"),
+    "missing folder": (lambda path: path.parent.rmdir(), "No such file"),
+    "file below a file": (
+        lambda path: (path.parent.rmdir(), path.parent.touch()),
+        "Not a directory",
+    ),
+    "other program": (
+        lambda path: torch.save({"weights": torch.zeros(3)}, path),
+        "not a checkpoint of Toy GPT",
+    ),
+}
 
 
-@pytest.mark.parametrize(
-    ("kind", "said"),
-    [
-        ("empty", "damaged"),
-        ("text", "damaged"),
-        ("zip", "damaged"),
-        ("truncated", "damaged"),
-        ("short of a byte", "damaged"),
-        ("changed", "damaged"),
-        ("zeros", "damaged"),
-        ("code", "damaged, or not a checkpoint"),
-        ("other program", "not a checkpoint of Toy GPT"),
-        ("directory", "Is a directory"),
-        ("link to nowhere", "No such file"),
-        ("file below a file", "Not a directory"),
-        ("missing folder", "No such file"),
-    ],
-)
-def test_a_broken_checkpoint_is_refused_in_one_line(kind, said, quick, tmp_path):
+def said_of(path):
+    """The line that refuses a checkpoint."""
+    with pytest.raises(Mistake) as refusal:
+        train.load(path)
+    told = str(refusal.value)
+    assert path.name in told and '"python train.py" makes a new one, --out' in told
+    assert told.isprintable()  # so it is one line
+    return told
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_checkpoint_is_refused_in_one_line(damage, quick, tmp_path):
+    path = tmp_path / "own.pt"
+    train.save_checkpoint(path, *quick)
+    path.write_bytes(damage(path.read_bytes()))
+    assert "damaged" in said_of(path)
+
+
+@pytest.mark.parametrize(("make", "said"), OTHERS.values(), ids=OTHERS)
+def test_what_is_no_checkpoint_is_refused_in_one_line(make, said, tmp_path):
     path = tmp_path / "there" / "own.pt"
     path.parent.mkdir()
-    train.save_checkpoint(tmp_path / "whole.pt", *quick)
-    broken(kind, (tmp_path / "whole.pt").read_bytes(), path)
-    with pytest.raises(Mistake, match=said) as refused:
-        train.load(path)
-    told = str(refused.value)
-    assert "own.pt" in told and '"python train.py" makes a new one, --out' in told
-    assert told.isprintable()  # so it is one line
+    make(path)
+    assert said in said_of(path)
 
 
-def test_an_unreadable_checkpoint(tmp_path):
-    (tmp_path / "own.pt").touch(mode=0)
-    if os.access(tmp_path / "own.pt", os.R_OK):
+def test_an_unreadable_checkpoint_is_refused_in_one_line(tmp_path):
+    path = tmp_path / "own.pt"
+    path.touch(mode=0)
+    if os.access(path, os.R_OK):
         pytest.skip("root may read everything")
-    with pytest.raises(Mistake, match="Permission denied"):
-        train.load(tmp_path / "own.pt")
+    assert "Permission denied" in said_of(path)
 
 
 # ------------------------------------------------------------------ the command line
