@@ -1,10 +1,13 @@
 """attention_demo.py: every step, for any shape of model, and without a screen."""
 
 import copy
+import inspect
 import math
 import os
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -14,17 +17,30 @@ from torch.nn import functional as F
 import attention_demo as demo
 import model as gpt
 import train
+import utils
 from model import GPTConfig
 
 ROOT = Path(__file__).parent.parent
-ENVIRONMENT = {k: v for k, v in os.environ.items() if "DISPLAY" not in k}
+BROWSER = """#!/bin/sh
+echo "$1" >> "$(dirname "$0")/opened"
+"""
 
 
-def run(folder, *arguments, **environment):
+def run(folder, *arguments):
+    """The script as a process, where the terminal knows only ASCII, there is no screen,
+    and the browser notes what it opens."""
+    (folder / "browser").write_text(BROWSER)
+    (folder / "browser").chmod(0o755)
+    environment = {k: v for k, v in os.environ.items() if "DISPLAY" not in k}
+    environment |= {
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii",
+        "MPLBACKEND": "nonsense",
+    }
     return subprocess.run(
         [sys.executable, ROOT / "attention_demo.py", *arguments],
         cwd=folder,
-        env={**ENVIRONMENT, **environment},
+        env={**environment, "BROWSER": str(folder / "browser")},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -33,23 +49,63 @@ def run(folder, *arguments, **environment):
     )
 
 
-def test_it_runs_for_another_shape_and_writes_all_its_files(tmp_path):
+def opened(folder):
+    return (folder / "opened").read_text().split()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder with own.pt, the checkpoint of a model of another shape."""
+    folder = tmp_path_factory.mktemp("own")
     config = GPTConfig(n_layer=2, n_head=2, n_embd=8)
-    train.save_checkpoint(tmp_path / "own.pt", train.untrained(config), train.HeldOut())
-    plain = {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "MPLBACKEND": "nonsense"}
-    plain["BROWSER"] = "true"  # a browser that is content with any page
-    result = run(tmp_path, "--show", "--checkpoint", "own.pt", **plain)
-    assert result.returncode == 0, result.stderr
-    assert "Why sqrt d_k?" in result.stdout and result.stdout.count("?") == 1
-    assert result.stderr == ""
-    written = sorted(path.name for path in (tmp_path / "figures").iterdir())
-    pages = ["explorer.html", "pictures.html"]
-    assert len(written) == 10 and "5-film.gif" in written and written[-2:] == pages
-    shown = (tmp_path / "figures" / "pictures.html").read_text(encoding="utf-8")
-    assert all(f'<img src="{name}" alt="' in shown for name in written[:-2])
-    assert "<title>Toy GPT" in shown and 'alt=""' not in shown
-    told = result.stdout.replace("->", "→").replace("sqrt ", "√")
+    train.save_checkpoint(folder / "own.pt", train.untrained(config), train.HeldOut())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lesson(own):
+    """The whole lesson of own.pt, as a process that has ended."""
+    flags = "--show", "--format", "svg", "--folder", "lesson"
+    return run(own, "--checkpoint", "own.pt", *flags)
+
+
+def test_the_lesson_runs_for_another_shape_in_a_plain_terminal(lesson):
+    assert (lesson.returncode, lesson.stderr) == (0, "")
+    assert "Why sqrt d_k?" in lesson.stdout and lesson.stdout.count("?") == 1
+    told = lesson.stdout.replace("->", "→").replace("sqrt ", "√")
     assert max(map(len, told.splitlines())) <= 80
+
+
+def test_the_lesson_writes_all_its_files_into_its_folder_in_its_format(lesson, own):
+    written = sorted(path.name for path in (own / "lesson").iterdir())
+    film, *pages = "5-film.gif", "explorer.html", "pictures.html"
+    assert len(written) == 10 and written[-3:] == [film, *pages]
+    assert all(name.endswith(".svg") for name in written[:-3])
+    assert not (own / "figures").exists()
+
+
+def test_show_opens_all_pictures_on_one_page(lesson, own):
+    page = own / "lesson" / "pictures.html"
+    assert opened(own) == [page.as_uri()]
+    shown = page.read_text(encoding="utf-8")
+    pictures = {path.name for path in page.parent.iterdir() if path.suffix != ".html"}
+    assert set(re.findall('<img src="(.+?)" alt=".', shown)) == pictures
+    assert "<title>Toy GPT" in shown and 'alt=""' not in shown
+
+
+def test_explore_opens_the_page_and_draws_nothing(own, tmp_path):
+    flags = "--checkpoint", own / "own.pt", "--folder", "page"
+    result = run(tmp_path, "--explore", *flags)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert os.listdir(tmp_path / "page") == ["explorer.html"]
+    assert opened(tmp_path) == [(tmp_path / "page" / "explorer.html").as_uri()]
+
+
+def test_a_refusal_is_one_line_of_the_process(tmp_path):
+    result = run(tmp_path, "--checkpoint", "nowhere.pt")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "can't read nowhere.pt" in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "figures").exists()
 
 
 def without_scale(q, k, v, mask):
@@ -73,7 +129,9 @@ def test_the_page_is_refused_for_an_edited_model(default, tmp_path, monkeypatch,
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("part", [torch.nn.Identity(), torch.nn.RMSNorm(44)])
+@pytest.mark.parametrize(
+    "part", [torch.nn.Identity(), torch.nn.RMSNorm(GPTConfig.n_embd)]
+)
 def test_the_page_is_refused_for_a_model_of_other_parts(default, tmp_path, part):
     model = copy.deepcopy(default[0])
     model.norm = part
@@ -110,7 +168,6 @@ def test_the_five_lines_that_are_printed_are_those_that_run(monkeypatch, capsys)
     ("arguments", "reason"),
     [
         (["--format", "bmp"], "bmp"),
-        (["--checkpoint", "nowhere.pt"], "can't read nowhere.pt"),
         (["picture"], "picture"),
         (
             ["--folder", "/proc/nope"],
@@ -134,8 +191,148 @@ def test_refusals_are_one_line(
     assert not list(tmp_path.iterdir())
 
 
-def test_an_edited_language_has_its_own_examples(default, monkeypatch):
-    roles = train.measure(default[0], train.HeldOut(count=1500))
+# ----------------------------------------------------------- what the pictures claim
+
+
+@pytest.fixture(scope="module")
+def roles(default):
+    return train.measure(default[0], train.HeldOut(count=1500))
+
+
+DRAWING = "head_matrices", "side_by_side", "head_grid", "relation_matrices", "film"
+
+
+@pytest.fixture(scope="module")
+def drawn(default, roles, tmp_path_factory):
+    """What the lesson has drawn: for each function of utils, the arguments of each call
+    by name. The pictures themselves are empty."""
+    calls = defaultdict(list)
+
+    def recorder(name):
+        parameters = inspect.signature(getattr(utils, name))
+
+        def record(*arguments, **named):
+            calls[name].append(parameters.bind(*arguments, **named).arguments)
+            return utils.new_figure(1, 1)
+
+        return record
+
+    album = demo.Album(tmp_path_factory.mktemp("drawn"), "png")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in DRAWING:
+            patch.setattr(utils, name, recorder(name))
+        demo.step_1(album)
+        for step in (demo.step_2, demo.step_3, demo.step_4, demo.step_5):
+            step(album, default[0], roles)
+    return calls
+
+
+def panels(drawn):
+    """Each panel of the grids of heads: the words, the lines of its title, the cells that
+    are outlined, and the map."""
+    for call in drawn["head_grid"]:
+        titles = [title.split("\n") for title in call["titles"]]
+        for panel in zip(titles, call["mark"], call["weights"].flatten(0, 1)):
+            yield call["words"], *panel
+
+
+def maps_of(model, words):
+    """The map of each head by its name."""
+    maps = train.inspect_attention(model, words).weights.flatten(0, 1)
+    return dict(zip(train.head_names(model.config), maps))
+
+
+def test_the_weights_with_the_scale_stand_beside_those_without(drawn):
+    (call,) = drawn["side_by_side"]
+    shown, head = dict(zip(call["titles"], call["maps"])), demo.toy_head()
+    scores = (head.q @ head.k.T).where(gpt.causal_mask(demo.TOKENS), -math.inf)
+    torch.testing.assert_close(shown["with / √d_k"], head.weights)
+    torch.testing.assert_close(shown["without the scale"], scores.softmax(1))
+
+
+def test_the_title_by_hand_quotes_the_last_row_of_its_head(default, drawn):
+    call = drawn["head_matrices"][-1]
+    pattern = r"(\w+) by hand: “(.+)” looks (.+) at “(.+)”, .+"
+    name, word, share, source = re.fullmatch(pattern, call["title"]).groups()
+    assert word == call["words"][-1]
+    row = maps_of(default[0], call["words"])[name][-1].tolist()
+    assert share in [f"{w:.0%}" for w, at in zip(row, call["words"]) if at == source]
+
+
+def test_a_panel_shows_the_head_of_its_title(default, drawn):
+    for words, (name, *claims), _, shown in panels(drawn):
+        if claims:  # none is made of untrained heads
+            torch.testing.assert_close(shown, maps_of(default[0], words)[name])
+
+
+def test_a_panel_outlines_what_its_title_says_is_carried(default, roles, drawn):
+    names = train.head_names(default[0].config)
+    for words, (name, *claims), outlined, _ in panels(drawn):
+        said = dict(line.rsplit(" ", 1) for line in claims if "→" in line)
+        some = [role for role in roles if role.name in said]
+        shares = {r.name: f"{r.carries[names.index(name)]:.0%}" for r in some}
+        cells = [(r.row, r.source) for r in train.relations_of(words) if r.name in said]
+        assert said == shares and sorted(outlined) == sorted(cells)
+
+
+def test_a_picture_explains_its_outlines(drawn):
+    for call in drawn["head_grid"]:
+        assert ("Outlined: " in call["title"]) == any(call["mark"])
+
+
+def test_untrained_heads_stand_below_the_trained(default, drawn):
+    call = drawn["head_grid"][0]
+    untrained = train.untrained(default[0].config)
+    rows = dict(zip(call["bands"], call["weights"], strict=True))
+    for name, model in (("trained, layer 1", default[0]), ("untrained", untrained)):
+        maps = maps_of(model, call["words"]).values()
+        torch.testing.assert_close(rows[name], torch.stack([*maps]))
+
+
+def test_the_matrices_are_what_was_measured(default, roles, drawn):
+    (call,) = drawn["relation_matrices"]
+    assert call["heads"] == train.head_names(default[0].config)
+    assert call["relations"] == [role.name for role in roles]
+    for role, looks, carries in zip(roles, call["looks"].T, call["carries"].T):
+        torch.testing.assert_close(looks, torch.tensor(role.looks))
+        torch.testing.assert_close(carries, torch.tensor(role.carries))
+
+
+def test_the_film_begins_with_untrained_heads(default, drawn):
+    (call,) = drawn["film"]
+    untrained = maps_of(train.untrained(default[0].config), call["words"])
+    for name, first in zip(call["names"], call["moments"][0]):
+        torch.testing.assert_close(first, untrained[name])
+    steps = [int(re.match(r"step (\d+)", caption)[1]) for caption in call["captions"]]
+    assert steps == sorted(steps) and len(steps) == len(call["moments"])
+
+
+def test_the_film_outlines_the_relations_of_its_sentence(drawn):
+    (call,) = drawn["film"]
+    relations = train.relations_of(call["words"])
+    assert call["mark"] == [(found.row, found.source) for found in relations]
+
+
+def role(name="subject → verb", **told):
+    """A Role that has been told this; of the rest nothing matters."""
+    others = dict.fromkeys(train.Role._fields, 0)
+    return train.Role(**{**others, "name": name, "right": 1.0, **told})
+
+
+@pytest.mark.parametrize(
+    ("told", "finding"),
+    [
+        ({}, "B carries 90% of subject → verb, and looks right 80% of the time"),
+        ({"carries": [0.2, 0.4]}, "no head carries half of it"),
+        ({"right": 0.2}, "the model does not know it"),
+    ],
+)
+def test_a_finding_is_of_the_main_carrier(told, finding):
+    told = {"head": 1, "looks": [0.1, 0.8], "carries": [0.2, 0.9], **told}
+    assert finding in demo.finding(role(**told), ["A", "B"])
+
+
+def test_an_edited_language_has_its_own_examples(roles, monkeypatch):
     typed = {" ".join(words[1:]) for words in demo.examples(roles)}
     assert typed <= {text for text, *_ in demo.EXAMPLES}
     strange = [("the lynx sleeps", "lynx", "cat"), ("cat cat cat", "cat", "cats")]
@@ -145,24 +342,11 @@ def test_an_edited_language_has_its_own_examples(default, monkeypatch):
         assert train.in_language(words) and demo.cells(words, some)
 
 
-def test_a_head_is_said_to_carry_what_its_picture_outlines(default):
-    model, few = default[0], train.HeldOut(count=1500)
-    roles, names = train.measure(model, few), train.head_names(model.config)
-    words, heads = demo.best_example(roles), range(len(names))
-    maps = train.inspect_attention(model, words).weights
-    figure = demo.draw_heads(maps, words, heads, roles, names)
-    assert "Outlined: " in figure.get_suptitle()
-    for ax in figure.axes[: len(names)]:
-        said = ax.get_title(loc="left").count("→")
-        assert (said > 0) == (len(ax.patches) > 0)
-
-
 def test_in_a_deep_model_two_heads_may_carry_the_same():
     words = train.read(demo.EXAMPLES[0][0])
-    name = train.relations_of(words)[0].name
-    role = train.Role(name, 9, 0, [1, 1, 1], [1.0, 0.7, 0.4], [], [], 1.0, 0, 0)
-    own = [demo.carried_by(head, [role], words) for head in range(3)]
-    assert own == [[role], [role], []]
+    carried = role(train.relations_of(words)[0].name, carries=[1.0, 0.7, 0.4])
+    own = [demo.carried_by(head, [carried], words) for head in range(3)]
+    assert own == [[carried], [carried], []]
 
 
 def test_of_a_model_that_knows_nothing_nothing_is_claimed(tmp_path):
@@ -182,9 +366,8 @@ def test_of_a_model_that_knows_nothing_nothing_is_claimed(tmp_path):
     assert picture.count("<!-- untrained -->") == 1
 
 
-def test_a_title_speaks_of_a_relation_that_its_picture_shows(default):
-    model, few = default[0], train.HeldOut(count=1500)
-    roles, names = train.measure(model, few), train.head_names(model.config)
+def test_a_title_speaks_of_a_relation_that_its_picture_shows(default, roles):
+    names = train.head_names(default[0].config)
     for relations in (train.RELATIONS, train.SYNTACTIC, train.SEMANTIC):
         some = [role for role in roles if role.name in relations]
         words = demo.best_example(some)
