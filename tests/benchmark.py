@@ -308,17 +308,13 @@ def start_up():
             Path(folder, "checkpoint.pt").unlink(missing_ok=True)
             example()  # which trains, and leaves a checkpoint.pt for the next rows
 
+        demo = process(folder, ROOT / "attention_demo.py")
         for what, ours, bar, repeats in (
             ("import train", process(ROOT, "-c", "import train"), "≤ 1.2", 5),
             ("python train.py", process(folder, ROOT / "train.py"), "≤ 8", 3),
             ("python example.py from nothing", anew, "≤ 8", 3),
             ("python example.py", example, "≤ 2.5", 5),
-            (
-                "attention_demo.py",
-                process(folder, ROOT / "attention_demo.py"),
-                "≤ 8",
-                1,
-            ),
+            ("python attention_demo.py", demo, "≤ 8", 1),
         ):
             a, b = medians(ours, process(folder, "-c", "import torch"), repeats)
             line(what, f"{a:.2f}", f"{b:.2f}", f"{a / b:.2f}", bar)
@@ -349,11 +345,7 @@ def page():
         spent = browser.execute_script(CLICKS)
     finally:
         browser.quit()
-    kinds = (
-        "a task",
-        "a head to patch",
-        "a head to switch off",
-    )  # in the order of CLICKS
+    kinds = "a task", "a head to patch", "a head to switch off"  # as in CLICKS
     each = [statistics.median(spent[i :: len(kinds)]) for i in range(len(kinds))]
     for kind, milliseconds in zip(kinds, each):
         line(f"a click on {kind}, ms", f"{milliseconds:.0f}")
