@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^python (?!-m pip)\S+\.py.*$", README, re.MULTILINE)
 SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-# What would take long is shortened; tests/test_demo.py runs the demo.
+# What would take long is shortened; tests/test_attention_demo.py runs the demo.
 QUICK = {"train.py": " --steps 2"}
 
 
