@@ -260,6 +260,14 @@ def test_a_swap_says_what_the_model_and_the_truth_say(default, pair, told):
     assert out.endswith(f"the truth parts them: {truth}; after the swap: {after}")
 
 
+def test_the_truth_of_a_swap_tells_first_what_only_one_side_may_say(told):
+    pair = example.swap_in(read("the dog eats"), "dog → horse")
+    truth = told(example.show_swap, pair).split("the truth parts them: ")[1]
+    own, other = (train.next_words(words).keys() for words in pair[:2])
+    said, after = (re.findall(r"(\w+) \d+%", side) for side in truth.split("; after "))
+    assert {*said} <= own - other and {*after} <= other - own and said and after
+
+
 def test_a_model_that_hardly_tells_them_apart_has_nothing_to_share_out(default, pair):
     model = copy.deepcopy(default[0])
     assert example.carrier(model, pair)[1] > 0.5
