@@ -373,10 +373,9 @@ def heading(figure, text):
     """The finding, over all panels."""
     if text:
         columns = int(figure.get_figwidth() * 10)
-        lines = []
-        for line in text.splitlines():  # in parts of about one length
-            even = len(line) // math.ceil(len(line) / columns) + 8
-            lines += textwrap.wrap(line, min(columns, even))
+        if max(map(len, text.splitlines())) > columns:
+            text = text.replace(", ", ",\n")  # between its clauses
+        lines = [textwrap.fill(line, columns) for line in text.splitlines()]
         figure.suptitle("\n".join(lines), fontsize=12)
 
 
