@@ -31,6 +31,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from itertools import count, product, zip_longest
 from pathlib import Path
+from pickle import UnpicklingError
 from statistics import mode
 from typing import NamedTuple
 
@@ -1031,9 +1032,13 @@ def load_checkpoint(path):
     except OSError as error:
         raise Mistake(f"can't read {path}: {error.strerror}; {RETRAIN}") from None
     data, checksum = whole[:-32], whole[-32:]
+    strange = Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
     if hashlib.sha256(data).digest() != checksum:
-        raise Mistake(f"{path} is damaged, or not a checkpoint of Toy GPT; {RETRAIN}")
-    content = torch.load(io.BytesIO(data), weights_only=True)
+        raise strange
+    try:
+        content = torch.load(io.BytesIO(data), weights_only=True)
+    except UnpicklingError:  # code in the file is not run
+        raise strange from None
     held_out = HeldOut(unseen=content.get("unseen"))
     if content.get("language") != held_out.language:
         raise Mistake(f"{path} was trained with another language; {RETRAIN}")

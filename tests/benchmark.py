@@ -2,7 +2,7 @@
 
     python tests/benchmark.py heads 9800 20      # twenty seeds from 9800: every head (4 min)
     python tests/benchmark.py seeds 9800 20      # the same: floor, in the language (3 min)
-    python tests/benchmark.py experiments 9800 5 # other shapes and recipes (8 min)
+    python tests/benchmark.py experiments 9800 5 # other shapes and recipes (9 min)
     python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
     python tests/benchmark.py faults             # damaged files, killed processes (2 min)
 

@@ -5,12 +5,10 @@ import inspect
 import math
 import os
 import re
-import subprocess
-import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
+import shared
 import torch
 from torch.nn import functional as F
 
@@ -20,7 +18,6 @@ import train
 import utils
 from model import GPTConfig
 
-ROOT = Path(__file__).parent.parent
 BROWSER = """#!/bin/sh
 echo "$1" >> "$(dirname "$0")/opened"
 """
@@ -31,21 +28,16 @@ def run(folder, *arguments):
     and the browser notes what it opens."""
     (folder / "browser").write_text(BROWSER)
     (folder / "browser").chmod(0o755)
-    environment = {k: v for k, v in os.environ.items() if "DISPLAY" not in k}
-    environment |= {
+    environment = {
         "LC_ALL": "C",
         "PYTHONIOENCODING": "ascii",
         "MPLBACKEND": "nonsense",
+        "DISPLAY": None,
+        "WAYLAND_DISPLAY": None,
+        "BROWSER": str(folder / "browser"),
     }
-    return subprocess.run(
-        [sys.executable, ROOT / "attention_demo.py", *arguments],
-        cwd=folder,
-        env={**environment, "BROWSER": str(folder / "browser")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
+    return shared.finish(
+        shared.start(folder, "attention_demo.py", *arguments, **environment)
     )
 
 
@@ -70,9 +62,10 @@ def lesson(own):
 
 
 def test_the_lesson_runs_for_another_shape_in_a_plain_terminal(lesson):
-    assert (lesson.returncode, lesson.stderr) == (0, "")
-    assert "Why sqrt d_k?" in lesson.stdout and lesson.stdout.count("?") == 1
-    told = lesson.stdout.replace("->", "→").replace("sqrt ", "√")
+    status, out, error = lesson
+    assert (status, error) == (0, "")
+    assert "Why sqrt d_k?" in out and out.count("?") == 1
+    told = out.replace("->", "→").replace("sqrt ", "√")
     assert max(map(len, told.splitlines())) <= 80
 
 
@@ -95,16 +88,15 @@ def test_show_opens_all_pictures_on_one_page(lesson, own):
 
 def test_explore_opens_the_page_and_draws_nothing(own, tmp_path):
     flags = "--checkpoint", own / "own.pt", "--folder", "page"
-    result = run(tmp_path, "--explore", *flags)
-    assert (result.returncode, result.stderr) == (0, "")
+    status, _, error = run(tmp_path, "--explore", *flags)
+    assert (status, error) == (0, "")
     assert os.listdir(tmp_path / "page") == ["explorer.html"]
     assert opened(tmp_path) == [(tmp_path / "page" / "explorer.html").as_uri()]
 
 
 def test_a_refusal_is_one_line_of_the_process(tmp_path):
     result = run(tmp_path, "--checkpoint", "nowhere.pt")
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "can't read nowhere.pt" in result.stderr and result.stderr.count("\n") == 1
+    shared.refused("attention_demo.py", result, "can't read nowhere.pt")
     assert not (tmp_path / "figures").exists()
 
 
@@ -177,17 +169,11 @@ def test_the_five_lines_that_are_printed_are_those_that_run(monkeypatch, capsys)
         (["--folder", 300 * "a"], "too long"),
     ],
 )
-def test_refusals_are_one_line(
-    arguments, reason, default_checkpoint, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    known = ["attention_demo.py", "--checkpoint", str(default_checkpoint)]
-    monkeypatch.setattr(sys, "argv", [*known, *arguments])
-    with pytest.raises(SystemExit) as ended, train.polite():
-        demo.main()
-    out, error = capsys.readouterr()
-    assert (ended.value.code, out, error.count("\n")) == (2, "", 1)
-    assert reason in error and "Errno" not in error
+def test_refusals_are_one_line(arguments, reason, default_checkpoint, tmp_path):
+    given = "--checkpoint", default_checkpoint, *arguments
+    result = shared.call(tmp_path, demo, *given)
+    shared.refused("attention_demo.py", result, reason)
+    assert "Errno" not in result[2]
     assert not list(tmp_path.iterdir())
 
 
