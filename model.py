@@ -3,9 +3,9 @@
 `python model.py` shows the shapes of one pass: B sequences in a batch, T tokens (here a
 token is a word) in each, n_embd features of a token, head_size = n_embd // n_head.
 
-References: Vaswani et al. 2017, "Attention Is All You Need"; Radford et al. 2019,
-"Language Models are Unsupervised Multitask Learners" (GPT-2: norms first, learned
-positions, GELU, tied weights); Wang et al. 2022, "Interpretability in the Wild".
+References: Vaswani et al. 2017, "Attention Is All You Need" (3.4: tied weights); Radford
+et al. 2018 and 2019 (GPT: learned positions, GELU; GPT-2: norms first); Wang et al. 2022,
+"Interpretability in the Wild".
 """
 
 import math

@@ -46,8 +46,8 @@ class Trained:
 
     def __init__(self, config=None, **settings):
         start = time.perf_counter()
-        settings = train.TrainConfig(**settings)
-        self.model, self.held_out = train.train(config or GPTConfig(), settings)
+        self.settings = train.TrainConfig(**settings)
+        self.model, self.held_out = train.train(config or GPTConfig(), self.settings)
         self.seconds = time.perf_counter() - start
         loss, floor = train.loss_and_floor(self.model)
         self.above = 100 * (loss / floor - 1)
@@ -59,6 +59,14 @@ class Trained:
     def shares(self):
         """The main carrier's share of each relation, 0 where the model knows none."""
         return [role.carries[role.head] if role.known else 0.0 for role in self.roles]
+
+    def seen(self):
+        """Of each relation, how many beginnings of its pairs were in training."""
+        size, seed = self.settings.steps * self.settings.batch_size, self.settings.seed
+        corpus = train.spread(size, f"corpus {seed}")
+        begun = {words[:n] for words in corpus for n in range(len(words))}
+        pairs = train.pairs_of(self.held_out).values()
+        return [statistics.mean(pair.words in begun for pair in some) for some in pairs]
 
     def looking(self):
         """How many relations have a head that looks at the right word, 95 in 100."""
@@ -82,7 +90,7 @@ def row(name, cells, form):
 def heads(first, count):
     """For each seed and relation the main carrier: its name, what it carries / looks."""
     row("seed", train.RELATIONS, ">18")
-    rows = []
+    rows, seen = [], []
     for seed in range(first, first + count):
         t = Trained(seed=seed)
         names = train.head_names(t.model.config)
@@ -91,11 +99,13 @@ def heads(first, count):
             for r, share in zip(t.roles, t.shares())
         ]
         row(seed, cells, ">18")
+        seen.append(t.seen())
         carriers, right = {r.head for r in t.roles}, min(r.right for r in t.roles)
         rows.append((t.shares(), t.looking(), t.agreeing(), len(carriers), right))
     shares, looking, agreeing, carriers, right = zip(*rows)
     for what, pick in (("mean", statistics.mean), ("worst", min)):
         row(what, map(pick, zip(*shares)), ">18.2f")
+    row("seen", map(statistics.mean, zip(*seen)), ">18.2f")
     everything = len(train.RELATIONS) * count
     flat = [share for row in shares for share in row]
     print(f"mean share of the main carrier: {statistics.mean(flat):.3f}")
@@ -129,7 +139,7 @@ def experiments(first, count):
     seeds = range(first, first + count)
     print(
         f"{'':<22}{'parameters':>11}{'seconds':>9}{'above, %':>10}{'worst':>7}"
-        f"{'looks':>7}{'share':>7}{'idle':>6}"
+        f"{'looks':>7}{'known':>7}{'share':>7}{'idle':>6}"
     )
     experiment(seeds, "the default")
     experiment(seeds, "n_head 1", GPTConfig(n_head=1))
@@ -151,17 +161,19 @@ def experiments(first, count):
 
 def experiment(seeds, name, config=None, **settings):
     """One line of the table of experiments."""
-    rows = []
+    rows, shares = [], []
     for seed in seeds:
         t = Trained(config, seed=seed, **settings)
-        share = statistics.mean(t.shares())
-        rows.append((t.seconds, t.above, t.looking(), share, t.idle()))
-    seconds, above, looks, share, idle = (statistics.mean(row) for row in zip(*rows))
+        known = [role.carries[role.head] for role in t.roles if role.known]
+        rows.append((t.seconds, t.above, t.looking(), len(known), t.idle()))
+        shares += known
+    seconds, above, looks, known, idle = (statistics.mean(row) for row in zip(*rows))
+    share = statistics.mean(shares or [math.nan])
     worst = max(row[1] for row in rows)
     count = sum(p.numel() for p in t.model.parameters())
     print(
         f"{name:<22}{count:>11,}{seconds:>9.0f}{above:>10.2f}{worst:>7.2f}"
-        f"{looks:>7.1f}{share:>7.2f}{idle:>6.1f}",
+        f"{looks:>7.1f}{known:>7.1f}{share:>7.2f}{idle:>6.1f}",
         flush=True,
     )
 
