@@ -358,7 +358,7 @@ def machine():
     def number(state):
         if state not in numbers:
             words, said = {}, []
-            for word, (chance, _, after, *use) in train.options(state).items():
+            for word, (chance, after, *use) in train.options(state).items():
                 alike = float(f"{chance:.9g}"), number(after), *use
                 words.setdefault(alike, []).append(train.IDS[word])
             for (chance, after, *use), ids in words.items():

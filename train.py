@@ -24,7 +24,7 @@ import io
 import math
 import os
 import random
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from collections.abc import Callable
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
@@ -50,54 +50,54 @@ def listed(text):
     return tuple(word.strip(".!?;:\"'“”‘’…") for word in words)
 
 
-class Animal(NamedTuple):
-    """A noun that can be a subject, and what is peculiar to the animal."""
-
-    forms: tuple  # singular and, where it is another, plural
-    foods: tuple  # what can't be counted is in UNCOUNTED too
-    homes: tuple
-    habits: tuple  # what it does most when no adjective says otherwise
-
-
-# A verb's singular form stands for the verb in every table.
-# fmt: off
-PLURAL_VERB = {
-    "eats": "eat", "drinks": "drink", "sleeps": "sleep", "seeks": "seek",
-    "chases": "chase", "watches": "watch", "is": "are",
+Animal = namedtuple("Animal", "forms eats seeks habits")
+# Singular and plural (of sheep and deer only the determiner tells), food (what can't be
+# counted is in UNCOUNTED too), homes, and what it does most where no adjective tells.
+ANIMAL_TABLE = """
+cat cats       | fish mouse        | basket      | chases drinks eats
+fox foxes      | mouse             | den forest  | eats chases watches
+rabbit rabbits | carrot clover     | burrow      | eats seeks sleeps
+monkey monkeys | banana            | tree        | watches chases sleeps
+dog dogs       | bone              | kennel      | chases eats seeks
+horse horses   | grass hay         | stable      | drinks eats seeks
+cow cows       | clover grass hay  | barn meadow | eats sleeps drinks
+bear bears     | honey fish        | cave forest | sleeps eats seeks
+sheep          | hay grass clover  | meadow barn | eats sleeps seeks
+deer           | moss grass clover | forest      | drinks watches eats
+"""
+ANIMALS = [
+    Animal(*map(listed, row.split("|"))) for row in ANIMAL_TABLE.split("\n")[1:-1]
+]
+ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}  # cats: the cat
+# A verb's singular form stands for it in every table. Beside it stand its plural, and the
+# adjectives of the first animal that ask for it: the hungry fox eats, or just is.
+VERBS = {
+    "eats": ("eat", "hungry greedy"),
+    "drinks": ("drink", "thirsty"),
+    "sleeps": ("sleep", "sleepy tired"),
+    "seeks": ("seek", "lost cold"),
+    "chases": ("chase", "quick playful"),
+    "watches": ("watch", "curious careful"),
+    "is": ("are", ""),
 }
-ANIMALS = tuple(Animal(*map(listed, line)) for line in (
-    ("cat cats", "fish mouse", "basket", "chases drinks eats"),
-    ("fox foxes", "mouse", "den forest", "eats chases watches"),
-    ("rabbit rabbits", "carrot clover", "burrow", "eats seeks sleeps"),
-    ("monkey monkeys", "banana", "tree", "watches chases sleeps"),
-    ("dog dogs", "bone", "kennel", "chases eats seeks"),
-    ("horse horses", "grass hay", "stable", "drinks eats seeks"),
-    ("cow cows", "clover grass hay", "barn meadow", "eats sleeps drinks"),
-    ("bear bears", "honey fish", "cave forest", "sleeps eats seeks"),
-    # These look the same in both numbers: only the determiner tells.
-    ("sheep", "hay grass clover", "meadow barn", "eats sleeps seeks"),
-    ("deer", "moss grass clover", "forest", "drinks watches eats"),
-))
-# The first animal's adjective settles what it does: the hungry fox eats, or just is.
-ADJECTIVES = {
-    "hungry": "eats", "greedy": "eats", "thirsty": "drinks", "sleepy": "sleeps",
-    "tired": "sleeps", "lost": "seeks", "cold": "seeks", "quick": "chases",
-    "playful": "chases", "curious": "watches", "careful": "watches",
-}
-# fmt: on
+PLURAL_VERB = {verb: plural for verb, (plural, _) in VERBS.items()}
+ADJECTIVES = {word: verb for verb, (_, some) in VERBS.items() for word in listed(some)}
+ACTIONS = tuple(verb for verb in VERBS if verb != "is")
+SIZES = listed("little nice")  # and the like
+COLOURS = listed("brown black white gray")
+PREPOSITIONS = listed("near behind beside")
+ALONE, TOGETHER = listed("asleep late"), listed("friends rivals")
 DRINKS = listed("milk water juice")
 TOYS = listed("bird ball butterfly mouse")
 SIGHTS = listed("moon river road rain bird butterfly mouse fish")
-ACTIONS = tuple(verb for verb in PLURAL_VERB if verb != "is")
-ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}  # cats: the cat
-OBJECTS = {"drinks": DRINKS, "chases": (*TOYS, *ANIMAL), "watches": (*SIGHTS, *ANIMAL)}
-OWN_OBJECTS = {"eats": "foods", "seeks": "homes"}  # fields of the animal
-FOODS = dict.fromkeys(food for animal in ANIMALS for food in animal.foods)
-HOMES = dict.fromkeys(home for animal in ANIMALS for home in animal.homes)
+FOODS = dict.fromkeys(food for animal in ANIMALS for food in animal.eats)
+HOMES = dict.fromkeys(home for animal in ANIMALS for home in animal.seeks)
 LANDMARKS = (*HOMES, "river", "road", *TOYS, *ANIMAL)
-UNCOUNTED = {*DRINKS, *listed("grass hay clover honey moss rain")}
-THINGS = {*FOODS, *HOMES, *LANDMARKS, *sum(OBJECTS.values(), ())} - ANIMAL.keys()
+OBJECTS = {"drinks": DRINKS, "chases": (*TOYS, *ANIMAL), "watches": (*SIGHTS, *ANIMAL)}
+
 ONE, SEVERAL, MASS = "one", "several", "uncounted"  # the number of a noun
+UNCOUNTED = {*DRINKS, *listed("grass hay clover honey moss rain")}
+THINGS = {*FOODS, *LANDMARKS, *sum(OBJECTS.values(), ())} - ANIMAL.keys()
 NOUNS = {  # of each number; sheep, deer and fish have two
     ONE: {animal.forms[0] for animal in ANIMALS} | (THINGS - UNCOUNTED),
     SEVERAL: {animal.forms[-1] for animal in ANIMALS},
@@ -111,10 +111,6 @@ DETERMINERS = {  # and the numbers of the nouns that they stand before
     COUNTS: (SEVERAL,),
     (): (SEVERAL, MASS),  # bare
 }
-SIZES = listed("little nice")  # and the like
-COLOURS = listed("brown black white gray")
-PREPOSITIONS = listed("near behind beside")
-ALONE, TOGETHER = listed("asleep late"), listed("friends rivals")
 
 KINDS = {  # the vocabulary by kind; a word may be of several
     "marks": (BEGIN, END),
@@ -169,9 +165,8 @@ class State(NamedTuple):
         return self._replace(rule=rule, **told)
 
     def before_noun(self, rule, **told):
-        """The state after a word before the noun, which is next if no room is left."""
-        room = self.room - 1
-        return self.then(rule if room else noun, room=room, **told)
+        """The same after a word before the noun, which is next if no room is left."""
+        return self.then(rule if self.room > 1 else noun, room=self.room - 1, **told)
 
 
 # The rules stand in the order of a sentence: the (hungry) fox (near a dog) eats the mouse.
@@ -185,16 +180,16 @@ def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats, (nice) grass"""
     the = 0.9 if s.place == "last" else 0.45
     yield the, ("the",), s.before_noun(after_the)
-    others = []
-    for words, numbers in DETERMINERS.items():
-        if fitting := tuple(n for n in numbers if NOUNS[n].intersection(s.nouns)):
-            others.append((words, fitting))
-    # The determiner of a second noun phrase would hide the first from the verb.
-    role = "determiner" if s.place in ("", "last") else ""
-    for words, numbers in others:
+    possible = {n for n in NOUNS if NOUNS[n].intersection(s.nouns)}
+    others = [words for words in DETERMINERS if possible & {*DETERMINERS[words]}]
+    for words in others:
+        numbers = tuple(n for n in DETERMINERS[words] if n in possible)
         rule = after_the if words == POINTING and not s.place else description
+        role, settled = "", ()
+        # The determiner of a second noun phrase would hide the first from the verb.
         # A bare noun is said in the row where "the" could be too: it is not measured.
-        settled = (*s.settled, "determiner → noun") if role and words else ()
+        if words and s.place in ("", "last"):
+            role, settled = "determiner", (*s.settled, "determiner → noun")
         after = s.before_noun(rule, numbers=numbers, settled=settled)
         yield (1 - the) / len(others), words or NOTHING, after, role
 
@@ -253,13 +248,12 @@ def noun(s):
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
         for word in nouns:
-            yield chance / len(nouns), (word,), after_noun(s, word), role, settled
+            after = s.back or after_subject(s, word)
+            yield chance / len(nouns), (word,), after, role, settled
 
 
-def after_noun(s, word):
-    """What is remembered of a noun: how many the verb is said of, and what has told it."""
-    if s.back:
-        return s.back
+def after_subject(s, word):
+    """What is remembered of a subject: how many do it, what has told so, and who."""
     numbers = tuple(n for n in s.numbers if word in NOUNS[n])
     if s.place:  # with "and" the two are several, with "or" the nearer is asked
         settled = ("conjunction → verb",) if numbers == (ONE,) else ()
@@ -271,7 +265,7 @@ def after_noun(s, word):
     elif s.settled and len(ANIMAL[word].forms) == 1:  # with sheep the determiner does
         settled = ("determiner → verb",)
     # Who is thirsty drinks what all drink: no need to remember who it was.
-    known = ANIMAL[word] if s.verb in ("", *OWN_OBJECTS) else None
+    known = ANIMAL[word] if s.verb in ("", *Animal._fields) else None
     return s.then(link, numbers=numbers, settled=settled, animal=known)
 
 
@@ -307,8 +301,8 @@ def after_verb(s, said, number):
         return State(where)
     if said == "is":
         return State(complement, s.place, numbers=(number,))
-    own = said in OWN_OBJECTS
-    nouns = getattr(s.animal, OWN_OBJECTS[said]) if own else OBJECTS[said]
+    own = said in Animal._fields
+    nouns = getattr(s.animal, said) if own else OBJECTS[said]
     # The adjective that told the verb tells the object too: then neither settles it.
     settled = () if s.verb else ("verb → object",)
     settled += ("subject → object",) if own else ()
@@ -335,17 +329,19 @@ def full_stop(s):
     yield 1, (END,), None
 
 
+START = State(noun_phrase)
 # What comes after "near", where it ends the sentence.
 BESIDE = State(noun_phrase, "last", LANDMARKS, back=State(full_stop), room=1)
 
 # ----------------------------------------------------- the language: what follows from it
 
+ENDLESS = "the rules in train.py say sentences of more than 100 words"
+
 
 class Option(NamedTuple):
-    """One word that may be said in a state."""
+    """What it is to say a word in a state."""
 
     chance: float
-    word: str
     state: State | None  # what is remembered afterwards; None at the end
     role: str = ""  # what the word is for later words
     settled: tuple = ()  # the relations that settle it
@@ -372,38 +368,33 @@ def options(state):
 
 def merged(state):
     """What the rule of a state says, each word once. Raises whatever is wrong with it."""
-    chances = defaultdict(float)  # of each Option; its own chance is 0 here
+    chances = defaultdict(float)  # of each word with its Option, whose own chance is 0
     for chance, words, after, *use in state.rule(state):
         if not chance:
             continue
         if words is NOTHING:
-            for option in options(after).values():
-                chances[option._replace(chance=0)] += chance * option.chance
+            for word, option in options(after).items():
+                chances[word, option._replace(chance=0)] += chance * option.chance
         else:
             for word in words:
-                chances[Option(0, word, after, *use)] += chance / len(words)
-    total, choices = sum(chances.values()), {}
+                chances[word, Option(0, after, *use)] += chance / len(words)
+    total, found = sum(chances.values()), {}
     if not abs(total - 1) < 1e-9:
         raise ValueError(f"its chances sum to {total:.3g}, not 1")
-    for option, chance in sorted(chances.items(), key=lambda item: -item[1]):
-        _, word, after, role, settled = option
+    for (word, option), chance in sorted(chances.items(), key=lambda item: -item[1]):
         said = f'it says "{word}"'
         if word not in IDS:
             raise ValueError(f"{said}, which is not in VOCABULARY: no KINDS has it")
-        if word in choices:
+        if word in found:
             raise ValueError(f"{said} twice, with other memories")
         if not chance > 0:
             raise ValueError(f"{said} with the chance {chance}")
-        if wrong := {role}.difference(ROLES) | set(settled).difference(RELATIONS):
+        if wrong := {option.role} - ROLES | {*option.settled} - {*RELATIONS}:
             raise ValueError(f"{said} with {min(wrong)!r}: RELATIONS has no such use")
-        if not isinstance(after, type(None) if word == END else State):
-            raise TypeError(f'{said} and then no State, or one after "{END}"')
-        choices[word] = option._replace(chance=chance)
-    return choices
-
-
-START = State(noun_phrase)
-ENDLESS = "the rules in train.py say sentences of more than 100 words"
+        if type(option.state) is not (type(None) if word == END else State):
+            raise ValueError(f'{said} and then no State, or one after "{END}"')
+        found[word] = option._replace(chance=chance)
+    return found
 
 
 def follow(words):
