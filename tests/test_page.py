@@ -308,6 +308,14 @@ def test_a_sentence_is_read_at_each_key(page):
     assert "(end)" in page.text("#next")
 
 
+def test_an_unfinished_word_is_told_when_the_field_is_left(page):
+    page.type("the do")
+    assert page.text("#say") == ""
+    page.one("#text").send_keys(Keys.ENTER)
+    WebDriverWait(page, 5).until(lambda page: "“do” is not" in page.text("#say"))
+    assert {"dog", "dogs"} <= {*page.texts("#say .chip")}
+
+
 def test_an_unknown_word_is_named_with_its_neighbours(page):
     page.type("the hungri fox")
     assert "“hungri” is not among the 100 words" in page.text("#say")
@@ -899,6 +907,16 @@ def test_the_keyboard_goes_where_the_reader_is(page):
     assert page.focused.get_attribute("data-with") == "2"  # the swapped
 
 
+def test_words_are_added_by_the_keyboard_one_after_another(page):
+    page.type("the cat")
+    page.js("document.querySelector('#next button').focus()")
+    for words in range(3, 7):
+        page.focused.send_keys(Keys.ENTER)
+        assert len(page.sentence.split()) == words
+        top = page.js("return document.activeElement.getBoundingClientRect().top")
+        assert 0 < top < page.js("return innerHeight")
+
+
 def test_the_status_does_not_hide_what_has_the_keyboard(page):
     with screen(page.browser, 360, 640):
         page.press("task", 0)
@@ -1024,6 +1042,15 @@ def test_it_fits_every_screen_and_can_be_read(page, width, scheme):
             assert wide <= width, link
             assert page.js(CUT_OFF) == []
             assert page.js(CONTRAST) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_chosen_word_that_leaves_the_language_can_be_read(page, scheme):
+    with screen(page.browser, 1280, scheme=scheme):
+        page.go("#s=two+cats&swap=2.cat")
+        page.press("open", 2)
+        assert page.text(".chip.out[aria-pressed=true]") == "cat"
+        assert page.js(CONTRAST) == []
 
 
 FASTEST = """
