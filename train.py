@@ -210,7 +210,8 @@ def description(s):
     if s.place:
         often = 0.008 if s.place == "last" else 0.012
         animals = tuple(word for word in s.nouns if word in ANIMAL)
-        adjective = often if animals else 0
+        possible = any(NOUNS[n].intersection(animals) for n in s.numbers)
+        adjective = often if possible else 0
         yield adjective, ADJECTIVES, s.before_noun(noun, nouns=animals)
         yield often, SIZES + COLOURS, s.before_noun(noun)
         yield 1 - adjective - often, NOTHING, s.then(noun)

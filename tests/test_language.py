@@ -515,6 +515,7 @@ def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):
             "the fox eats two rabbits",
         ),
         ("deer  ", "goat goats | hay | barn | eats\ndeer  ", "two goats eat hay"),
+        ("deer  ", "mouse mice | carrot | den | eats\ndeer  ", "cats eat this mouse"),
         ('"quick playful"', '"quick playful wild"', "wild cats chase dogs"),
     ],
 )
