@@ -392,8 +392,8 @@ def merged(state):
             raise ValueError(f"{said} with the chance {chance}")
         if wrong := {option.role} - ROLES | {*option.settled} - {*RELATIONS}:
             raise ValueError(f"{said} with {min(wrong)!r}: RELATIONS has no such use")
-        if type(option.state) is not (type(None) if word == END else State):
-            raise ValueError(f'{said} and then no State, or one after "{END}"')
+        if not isinstance(option.state, type(None) if word == END else State):
+            raise TypeError(f'{said} and then no State, or one after "{END}"')
         found[word] = option._replace(chance=chance)
     return found
 
@@ -608,6 +608,10 @@ class TrainConfig(Settings):
     eval_every: int = setting(150, "steps between two looks at the loss")
     seed: int = setting(0, "the same seed gives the same weights, bit for bit", 0)
 
+    def corpus(self):
+        """The words of the sentences to learn from, each of them met once."""
+        return spread(self.steps * self.batch_size, f"corpus {self.seed}")
+
 
 class HeldOut:
     """The sentences that heads are judged on: of `count` random ones, the same each time,
@@ -710,13 +714,13 @@ def train(config, settings, watch=lambda model, moment: None):
     the loss is no longer a number."""
     check("vocab_size", config.vocab_size, int, len(VOCABULARY), 10**6)
     check("block_size", config.block_size, int, to_come(START)[2], 10**6)
-    model, size = untrained(config, settings.seed), settings.batch_size
+    model = untrained(config, settings.seed)
     watch(model, evaluate(model, 0))  # at once: a large corpus takes a while
-    corpus = spread(settings.steps * size, f"corpus {settings.seed}")
-    batches = zip(*(part.split(size) for part in tensors(corpus)))  # of (batch_size, T)
+    corpus = settings.corpus()
+    batches = zip(*(part.split(settings.batch_size) for part in tensors(corpus)))
     both = optimizers(model, settings)
     torch.manual_seed(settings.seed)  # of the dropout
-    for step, (ids, targets) in enumerate(batches, 1):
+    for step, (ids, targets) in enumerate(batches, 1):  # both (batch_size, T)
         model.train()
         _, loss = model(ids, targets)
         loss.backward()

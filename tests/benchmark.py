@@ -62,8 +62,7 @@ class Trained:
 
     def seen(self):
         """Of each relation, how many beginnings of its pairs were in training."""
-        size, seed = self.settings.steps * self.settings.batch_size, self.settings.seed
-        corpus = train.spread(size, f"corpus {seed}")
+        corpus = self.settings.corpus()
         begun = {words[:n] for words in corpus for n in range(len(words))}
         pairs = train.pairs_of(self.held_out).values()
         return [statistics.mean(pair.words in begun for pair in some) for some in pairs]
@@ -88,7 +87,8 @@ def row(name, cells, form):
 
 
 def heads(first, count):
-    """For each seed and relation the main carrier: its name, what it carries / looks."""
+    """For each seed and relation the main carrier: its name, what it carries / looks.
+    seen: the mean share of the relation's beginnings that were in training."""
     row("seed", train.RELATIONS, ">18")
     rows, seen = [], []
     for seed in range(first, first + count):
