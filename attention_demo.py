@@ -252,8 +252,8 @@ def step_4(album, model, roles):
         heads = heads or sorted({role.head for role in some})
         maps = train.inspect_attention(model, words).weights.flatten(0, 1)[heads][None]
         figure = draw_heads(maps, words, heads, some, names, f"{kind.capitalize()}: ")
-        seen = [role.name for role in carried if cells(words, [role])]
-        caption = f"A head carries half or more of: {', '.join(seen) or 'none'}."
+        seen = ", ".join(role.name for role in carried if cells(words, [role]))
+        caption = f"In this sentence a head carries half or more of: {seen or 'none'}."
         album.add(f"4-{kind}", figure, caption)
     looks = torch.tensor([role.looks for role in roles]).T  # (heads, relations)
     unknown = [math.nan] * len(names)  # stays blank
