@@ -36,7 +36,7 @@ D_K = D_MODEL // N_HEAD  # features for each head
 
 EXAMPLES = (  # a sentence, and a swap of one of its words that shows something
     ("the cat near the dogs chases the bird", "cat", "cats"),
-    ("the quick brown fox chases the ball", "quick", "sleepy"),
+    ("the hungry brown fox eats the mouse", "hungry", "sleepy"),
     ("the cat and the dog are friends", "and", "or"),
     ("the hungry cat near the sleepy dogs eats the fish", "hungry", "thirsty"),
     ("the dog eats the bone", "dog", "horse"),

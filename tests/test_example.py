@@ -261,7 +261,7 @@ def test_a_swap_says_what_the_model_and_the_truth_say(default, pair, told):
 
 
 def test_the_truth_of_a_swap_tells_first_what_only_one_side_may_say(told):
-    pair = example.swap_in(read("the dog eats"), "dog → horse")
+    pair = example.swap_in(read("the cat eats"), "cat → rabbit")
     truth = told(example.show_swap, pair).split("the truth parts them: ")[1]
     own, other = (train.next_words(words).keys() for words in pair[:2])
     said, after = (re.findall(r"(\w+) \d+%", side) for side in truth.split("; after "))

@@ -191,7 +191,20 @@ the thirsty cow and the thirsty horse drink the same water
 the cat chases the mouse behind the barn
 the hungry dogs eat the same bone beside the kennel
 cats eat fish near the river
-those two foxes are asleep near the tree"""
+those two foxes are asleep near the tree
+the cold bear sleeps
+the hungry fox chases the mouse
+the sleepy cat watches the rain
+the thirsty cow seeks the river
+those greedy bears seek honey
+the dog seeks the same bone
+the deer eats near the river
+two deer drink
+the cat and dog are friends
+a fox or bear sleeps
+the brown horse is little and quick
+the cat drinks cold milk
+the playful brown dog drinks milk"""
 WRONG = """the cat chase the bird
 these hungry fox eats the mouse
 the cat near the dogs chase the bird
@@ -248,7 +261,11 @@ these same cows are friends
 the cow sleeps near these barn
 the cow sleeps the barn
 the cows near the barn
-the fox drinks near the river
+the cat chases near the river
+the cat near dog sleeps
+the horse is brown and friends
+the hungry fox drinks
+the sleepy cat eats the fish
 the cat watches the mouse near the hungry barn
 the cat is asleep near these barn
 the cats are friends near near the barn"""
@@ -265,8 +282,7 @@ def test_what_breaks_a_relation_is_not(text):
     assert not train.in_language(read(text))
 
 
-# Forty that a teacher may make from the vocabulary; one has turned out to be no part of
-# the language: a rabbit seeks its home.
+# Forty that a teacher may make from the vocabulary.
 FORTY = """the cat chases the mouse
 the dog eats the bone
 the hungry fox eats the mouse
@@ -309,16 +325,16 @@ the rabbit seeks the carrot
 many hungry cows eat the hay"""
 
 
-def test_these_forty_sentences_but_one_are_in_the_language():
+def test_these_forty_sentences_are_in_the_language():
     told = FORTY.splitlines()
     out = [text for text in told if not train.in_language(read(text))]
-    assert len(told) == 40 and out == ["the rabbit seeks the carrot"]
+    assert len(told) == 40 and not out
 
 
 def expected_source(name, words, row):
     """An independent statement of the relations: by word lists, not by rules.
 
-    The determiner of the object stands after the verb, all else is told by the first.
+    All is told by the first word of its kind.
     """
     head = name.split(" → ")[0]
     nouns = {w for a in train.ANIMALS for w in a.forms}
@@ -330,9 +346,7 @@ def expected_source(name, words, row):
         "adjective": set(train.ADJECTIVES),
         "verb": verbs,
     }
-    said = [i for i in range(1, row + 1) if words[i] in verbs]
-    first = said[0] if name == "determiner → noun" and said else 1
-    return next(i for i in range(first, row + 1) if words[i] in lists[head])
+    return next(i for i in range(1, row + 1) if words[i] in lists[head])
 
 
 def test_relations_are_those_of_an_independent_statement_and_necessary():
@@ -405,19 +419,6 @@ def test_the_animal_is_remembered_only_while_it_is_needed():
 def test_an_adjective_does_not_settle_that_its_animal_is_something():
     told = train.relations_of(read("the hungry dog near the cow is late"))
     assert [relation.name for relation in told] == ["subject → verb"]
-
-
-@pytest.mark.parametrize(
-    "text", ["the dog chases these little", "a cat watches this brown"]
-)
-def test_the_determiner_of_a_coloured_object_is_necessary(text):
-    words = tuple(read(text))
-    row = len(words) - 1
-    assert train.Relation("determiner → noun", row, row - 1) in train.relations_of(
-        (*words, "sheep")
-    )
-    pair = train.minimal_pair(words, row - 1, random.Random(0))
-    assert all(train.apart(pair.words, pair.swapped))
 
 
 WRONG_RULES = {  # what full_stop yields, and what is said of it
@@ -509,14 +510,11 @@ def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):
     ("old", "new", "sentence"),
     [
         ('listed("milk water juice")', 'listed("Milk")', "the cat drinks the milk"),
-        (
-            "mouse             | den",
-            "mouse rabbit rabbits | den",
-            "the fox eats two rabbits",
-        ),
-        ("deer  ", "goat goats | hay | barn | eats\ndeer  ", "two goats eat hay"),
-        ("deer  ", "mouse mice | carrot | den | eats\ndeer  ", "cats eat this mouse"),
-        ('"quick playful"', '"quick playful wild"', "wild cats chase dogs"),
+        ("| mouse bird ", "| mouse rabbit rabbits ", "the fox eats two rabbits"),
+        ("deer  ", "goat goats | hay | eats\ndeer  ", "two goats eat hay"),
+        ("deer  ", "mouse mice | carrot | eats\ndeer  ", "cats eat this mouse"),
+        ('"chase", ""', '"chase", "wild"', "wild cats chase dogs"),
+        ('"lost quick', '"wild lost quick', "wild cats drink"),
     ],
 )
 def test_a_change_of_the_words_is_made_in_one_place(old, new, sentence, tmp_path):

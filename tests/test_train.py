@@ -577,9 +577,8 @@ def test_a_checkpoint_of_another_language_is_refused(quick, tmp_path, edited):
     train.save_checkpoint(tmp_path / "own.pt", *quick)
 
     def quality(s):  # a chance is another, by one in a thousand
-        yield 0.031, train.SIZES, s.before_noun(train.colour)
-        yield 0.069, train.COLOURS, s.before_noun(train.noun)
-        yield 0.9, train.NOTHING, s.then(train.noun)
+        yield 0.031, train.QUALITIES, s.before_noun(train.colour)
+        yield 0.969, train.NOTHING, s.then(train.colour)
 
     edited("quality", quality)
     with pytest.raises(Mistake, match="another language"):
