@@ -159,7 +159,7 @@ class State(NamedTuple):
     memory: it must look back for each of these."""
 
     rule: Callable  # takes the state, and says what comes next
-    place: str = ""  # the noun's: "" the first; near, and, or: a second; last
+    place: str = ""  # "" the first noun; near, and, or: a second; last; is: after is
     nouns: tuple = tuple(ANIMAL)  # that may stand there
     numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object
@@ -311,7 +311,7 @@ def after_verb(s, said, number):
         return State(complement, s.place, numbers=(number,))
     nouns = s.animal.eats if said == "eats" else OBJECTS[said]
     # The adjective that told the verb tells the object too: then neither settles it.
-    settled = () if s.verb else ("verb → object",)
+    settled = () if said == s.verb else ("verb → object",)
     settled += ("subject → object",) if said == "eats" else ()
     back = State(full_stop if s.place else where)  # a third noun is the last
     rule = meal if said in ("eats", "drinks") else noun_phrase
@@ -328,21 +328,17 @@ def complement(s):
     """asleep, hungry, near the …, of several also friends"""
     together = 0.48 if s.numbers == (SEVERAL,) and s.place != "or" else 0
     alone = (*ALONE, *ADJECTIVES, *QUALITIES, *COLOURS)
-    yield 0.96 - together, alone, State(full_stop if s.place else more)
+    yield 0.96 - together, alone, State(full_stop if s.place else where, "is")
     yield together, TOGETHER, State(full_stop)
     yield 0.04, PREPOSITIONS, BESIDE
 
 
-def more(s):
-    """and white, near the …, or the end"""
-    yield 0.02, ("and",), State(complement, "and")
-    yield 0.98, NOTHING, State(where)
-
-
 def where(s):
-    """near the …, or the end"""
+    """near the …, or the end; after brown also: and white"""
+    also = 0.02 if s.place == "is" else 0
+    yield also, ("and",), State(complement, "and")
     yield 0.04, PREPOSITIONS, BESIDE
-    yield 0.96, (END,), None
+    yield 0.96 - also, (END,), None
 
 
 def full_stop(s):
