@@ -1,10 +1,10 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads 9800 20      # twenty seeds from 9800: every head (4 min)
-    python tests/benchmark.py seeds 9800 20      # the same: floor, in the language (3 min)
-    python tests/benchmark.py experiments 9800 5 # other shapes and recipes (9 min)
-    python tests/benchmark.py speed              # against peers made from PyTorch (4 min)
-    python tests/benchmark.py faults             # damaged files, killed processes (2 min)
+    python tests/benchmark.py heads 10100 20      # twenty seeds from 10100 on (4 min)
+    python tests/benchmark.py seeds 10100 20      # the same: floor, in the language (3 min)
+    python tests/benchmark.py experiments 10100 5 # other shapes and recipes (9 min)
+    python tests/benchmark.py speed               # against peers made from PyTorch (4 min)
+    python tests/benchmark.py faults              # damaged files, killed processes (2 min)
 
 Heads, seeds and experiments tell the mean of the seeds, and the worst. A speed stands
 beside that of a peer, run in turn with ours after one run of each that only warms up; it
