@@ -55,7 +55,7 @@ Animal = namedtuple("Animal", "forms eats habits")
 # counted is in UNCOUNTED too), and what it does most where no adjective tells.
 ANIMAL_TABLE = """
 cat cats       | fish mouse               | chases drinks eats
-fox foxes      | mouse bird               | eats chases watches
+fox foxes      | mouse fish               | eats chases watches
 rabbit rabbits | carrot clover grass      | eats seeks sleeps
 monkey monkeys | banana                   | watches chases sleeps
 dog dogs       | bone                     | chases eats seeks
@@ -69,23 +69,18 @@ ANIMALS = [
     Animal(*map(listed, row.split("|"))) for row in ANIMAL_TABLE.split("\n")[1:-1]
 ]
 ANIMAL = {form: animal for animal in ANIMALS for form in animal.forms}  # cats: the cat
-# A verb's singular form stands for it in every table. Beside it stand its plural, and the
-# adjectives of the first animal that ask for it: the hungry fox eats, the sleepy sleeps.
-VERBS = {
-    "eats": ("eat", "hungry greedy"),
-    "drinks": ("drink", "thirsty"),
-    "sleeps": ("sleep", "sleepy tired"),
-    "seeks": ("seek", ""),
-    "chases": ("chase", ""),
-    "watches": ("watch", ""),
-    "is": ("are", ""),
-}
-PLURAL_VERB = {verb: plural for verb, (plural, _) in VERBS.items()}
-ADJECTIVES = {word: verb for verb, (_, some) in VERBS.items() for word in listed(some)}
+# A verb's singular form stands for it in every table.
+VERBS = listed("eats drinks sleeps seeks chases watches is")
+PLURAL_VERB = dict(zip(VERBS, listed("eat drink sleep seek chase watch are")))
 ACTIONS = tuple(verb for verb in VERBS if verb != "is")
-UNASKED = tuple(verb for verb in ACTIONS if verb not in ADJECTIVES.values())
-TRAITS = listed("lost quick playful curious careful")  # adjectives that ask for none
-ADJECTIVES |= dict.fromkeys(TRAITS, "")
+ASKING = {  # the verb that some adjectives of the first animal ask for; others for none
+    "eats": "hungry greedy",
+    "drinks": "thirsty",
+    "sleeps": "sleepy tired",
+    "": "lost quick playful curious careful",
+}
+ADJECTIVES = {word: verb for verb, some in ASKING.items() for word in listed(some)}
+UNASKED = tuple(verb for verb in ACTIONS if verb not in ASKING)
 QUALITIES = listed("little nice cold")  # of anything
 COLOURS = listed("brown black white gray")
 PREPOSITIONS = listed("near behind beside")
@@ -159,12 +154,12 @@ class State(NamedTuple):
     memory: it must look back for each of these."""
 
     rule: Callable  # takes the state, and says what comes next
-    place: str = ""  # "" the first noun; near, and, or: a second; last; is: after is
+    place: str = ""  # "": the first noun; near, and, or: a second; last; is: after is
     nouns: tuple = tuple(ANIMAL)  # that may stand there
-    numbers: tuple = (ONE, SEVERAL, MASS)  # that the noun may have, as far as told
+    numbers: tuple = (ONE, SEVERAL, MASS)  # of the next noun or verb, as far as told
     settled: tuple = ()  # the relations that settle the next noun, verb or object
     animal: Animal | None = None
-    verb: str = ""  # that the adjective asks for
+    asked: str = ""  # the verb that the adjective asks for
     back: "State | None" = None  # where to go on after a noun that changes nothing
     room: int = 3  # for so many words before the noun
 
@@ -187,19 +182,17 @@ NOTHING = None
 def noun_phrase(s):
     """the …, this …, two …, or bare: (hungry) cats, (nice) grass"""
     the = 0.9 if s.place == "last" else 0.45
-    yield the, ("the",), s.before_noun(after_the)
+    yield the, ("the",), s.before_noun(after_the, numbers=tuple(NOUNS))
     possible = {n for n in NOUNS if NOUNS[n].intersection(s.nouns)}
     others = [words for words in DETERMINERS if possible & {*DETERMINERS[words]}]
     for words in others:
         numbers = tuple(n for n in DETERMINERS[words] if n in possible)
-        if not words and s.place in ("and", "or"):  # the cat and dog
-            numbers = (ONE, SEVERAL)
+        if not words and s.place in ("and", "or") and ONE in s.numbers:
+            numbers = (ONE, SEVERAL)  # the cat and dog, but not: cats and dog
         rule = after_the if words == POINTING and not s.place else description
-        # A later determiner would hide the first from the verb.
+        # After near and and, a later determiner tells the verb nothing.
         role = "determiner" if words and not s.place else ""
-        # A bare noun is said in the row where "the" could be too: it is not measured.
-        settled = s.settled if words else ()
-        after = s.before_noun(rule, numbers=numbers, settled=settled)
+        after = s.before_noun(rule, numbers=numbers)
         yield (1 - the) / len(others), words or NOTHING, after, role
 
 
@@ -208,24 +201,19 @@ def after_the(s):
     two = 0.01 if NOUNS[SEVERAL].intersection(s.nouns) else 0
     same = 0.02 - two if ONE in s.numbers else 0
     yield same, ("same",), s.before_noun(description)
-    # No word for one could stand here: without a choice no role, and nothing settled.
-    settled = s.settled if s.place else ()
-    yield two, COUNTS, s.before_noun(description, numbers=(SEVERAL,), settled=settled)
+    # No other word here would tell the number otherwise: nothing is settled.
+    yield two, COUNTS, s.before_noun(description, numbers=(SEVERAL,), settled=())
     yield 1 - same - two, NOTHING, s.then(description)
 
 
 def description(s):
-    """(hungry) (little) (brown) fox; an adjective wants an animal"""
-    if s.place:
-        animals = tuple(word for word in s.nouns if word in ANIMAL)
-        possible = any(NOUNS[n].intersection(animals) for n in s.numbers)
-        often = 0.005 if possible else 0
-        yield often, tuple(ADJECTIVES), s.before_noun(quality, nouns=animals)
-    else:
-        often = 0.65
-        for word, asked in ADJECTIVES.items():
-            after = s.before_noun(quality, verb=asked)
-            yield often / len(ADJECTIVES), (word,), after, "adjective"
+    """(hungry) (little) (brown) fox; who is hungry is an animal"""
+    animals = tuple(word for word in s.nouns if word in ANIMAL)
+    possible = any(NOUNS[n].intersection(animals) for n in s.numbers)
+    often, role = (0.005 * possible, "") if s.place else (0.65, "adjective")
+    for word, verb in ADJECTIVES.items():
+        told = {"nouns": animals} if s.place else {"asked": verb}
+        yield often / len(ADJECTIVES), (word,), s.before_noun(quality, **told), role
     yield 1 - often, NOTHING, s.then(quality)
 
 
@@ -249,9 +237,7 @@ def noun(s):
     said = [word for word in s.nouns for n in s.numbers if word in NOUNS[n]]
     animals = [word for word in said if word in ANIMAL]
     things = [word for word in said if word not in ANIMAL]
-    often = 0.7 if s.place == "last" else 0.1
-    if not (animals and things):
-        often = 1 if things else 0
+    often = (0.7 if s.place == "last" else 0.1) if animals and things else bool(things)
     settled = s.settled if things or not s.place else ()
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
@@ -272,8 +258,8 @@ def after_subject(s, word):
         settled = ("subject → verb",)
     elif s.settled and len(ANIMAL[word].forms) == 1:  # with sheep the determiner does
         settled = ("determiner → verb",)
-    # Who is thirsty drinks what all drink: no need to remember who it was.
-    known = ANIMAL[word] if s.verb in ("", "eats") else None
+    # Only what one eats depends on who one is, and who is thirsty or sleepy won't eat.
+    known = ANIMAL[word] if s.asked in ("", "eats") else None
     return s.then(link, numbers=numbers, settled=settled, animal=known)
 
 
@@ -283,22 +269,22 @@ def link(s):
     room = min(2, s.room + 1)
     back = s.then(verb, place="near", room=3)
     yield 0.2, PREPOSITIONS, State(noun_phrase, "near", LANDMARKS, back=back, room=room)
+    second = s.then(noun_phrase, nouns=tuple(ANIMAL), settled=(), room=room)
     for word in ("and", "or"):
-        after = State(noun_phrase, word, animal=s.animal, verb=s.verb, room=room)
-        yield 0.1, (word,), after, "conjunction"
+        yield 0.1, (word,), second._replace(place=word), "conjunction"
     yield 0.6, NOTHING, s.then(verb)
 
 
 def verb(s):
-    """The adjective's or what none asks for; or mostly one of the first animal's habits."""
-    if s.verb:
-        shares = {(s.verb,): 0.8, UNASKED: 0.12, ("is",): 0.08}
+    """What the adjective asks for, or none does; else mostly the first animal's habits."""
+    if s.asked:
+        shares = {(s.asked,): 0.8, UNASKED: 0.12, ("is",): 0.08}
     else:
         shares = {s.animal.habits: 0.6, ACTIONS: 0.22, ("is",): 0.18}
     for verbs, chance in shares.items():
         for said, number in product(verbs, s.numbers):
             form = said if number == ONE else PLURAL_VERB[said]
-            settled = s.settled + (("adjective → noun",) if said == s.verb else ())
+            settled = s.settled + (("adjective → noun",) if said == s.asked else ())
             one = chance / len(verbs) / len(s.numbers)
             yield one, (form,), after_verb(s, said, number), "verb", settled
 
@@ -310,16 +296,14 @@ def after_verb(s, said, number):
     if said == "is":
         return State(complement, s.place, numbers=(number,))
     nouns = s.animal.eats if said == "eats" else OBJECTS[said]
-    # The adjective that told the verb tells the object too: then neither settles it.
-    settled = () if said == s.verb else ("verb → object",)
-    settled += ("subject → object",) if said == "eats" else ()
+    settled = ("verb → object", *["subject → object"] * (said == "eats"))
     back = State(full_stop if s.place else where)  # a third noun is the last
     rule = meal if said in ("eats", "drinks") else noun_phrase
     return State(rule, "last", nouns, settled=settled, back=back, room=2)
 
 
 def meal(s):
-    """the grass, or no more is said"""
+    """the grass, or no object"""
     yield 0.02, NOTHING, s.back
     yield 0.98, NOTHING, s.then(noun_phrase)
 
@@ -335,10 +319,10 @@ def complement(s):
 
 def where(s):
     """near the …, or the end; after brown also: and white"""
-    also = 0.02 if s.place == "is" else 0
-    yield also, ("and",), State(complement, "and")
+    often = 0.02 if s.place == "is" else 0
+    yield often, ("and", "or"), State(complement, "and")  # of no number: not friends
     yield 0.04, PREPOSITIONS, BESIDE
-    yield 0.96 - also, (END,), None
+    yield 0.96 - often, (END,), None
 
 
 def full_stop(s):
