@@ -55,7 +55,7 @@ Animal = namedtuple("Animal", "forms eats habits")
 # counted is in UNCOUNTED too), and what it does most where no adjective tells.
 ANIMAL_TABLE = """
 cat cats       | fish mouse               | chases drinks eats
-fox foxes      | mouse fish               | eats chases watches
+fox foxes      | mouse bird fish          | eats chases watches
 rabbit rabbits | carrot clover grass      | eats seeks sleeps
 monkey monkeys | banana                   | watches chases sleeps
 dog dogs       | bone                     | chases eats seeks
@@ -210,7 +210,7 @@ def description(s):
     """(hungry) (little) (brown) fox; who is hungry is an animal"""
     animals = tuple(word for word in s.nouns if word in ANIMAL)
     possible = any(NOUNS[n].intersection(animals) for n in s.numbers)
-    often, role = (0.005 * possible, "") if s.place else (0.65, "adjective")
+    often, role = (0.005 * possible, "") if s.place else (0.75, "adjective")
     for word, verb in ADJECTIVES.items():
         told = {"nouns": animals} if s.place else {"asked": verb}
         yield often / len(ADJECTIVES), (word,), s.before_noun(quality, **told), role
