@@ -1,8 +1,8 @@
 """Measures what the README quotes. Each part prints a table.
 
-    python tests/benchmark.py heads 10100 20      # twenty seeds from 10100 on (4 min)
-    python tests/benchmark.py seeds 10100 20      # the same: floor, in the language (3 min)
-    python tests/benchmark.py experiments 10100 5 # other shapes and recipes (9 min)
+    python tests/benchmark.py heads 10300 20      # twenty seeds from 10300 on (4 min)
+    python tests/benchmark.py seeds 10300 20      # the same: floor, in the language (3 min)
+    python tests/benchmark.py experiments 10300 5 # other shapes and recipes (9 min)
     python tests/benchmark.py speed               # against peers made from PyTorch (4 min)
     python tests/benchmark.py faults              # damaged files, killed processes (2 min)
 
