@@ -73,7 +73,7 @@ def test_the_exact_distribution_agrees_with_brute_sampling(prefix):
         s.words[len(words)] for s in MANY if s.words[: len(words)] == words
     )
     total, exact = sum(followers.values()), next_words(words)
-    assert total > 50 and set(followers) <= set(exact)
+    assert total > 30 and set(followers) <= set(exact)
     for word, chance in exact.items():
         if chance * total < 1:  # too rare to be compared one by one
             continue
@@ -516,8 +516,8 @@ def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):
     [
         ('listed("milk water juice")', 'listed("Milk")', "the cat drinks the milk"),
         (
-            "| mouse fish               | eats",
-            "| mouse rabbit rabbits | eats",
+            "| mouse bird fish ",
+            "| mouse rabbit rabbits ",
             "the fox eats two rabbits",
         ),
         ("deer  ", "goat goats | hay | eats\ndeer  ", "two goats eat hay"),
