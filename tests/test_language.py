@@ -515,11 +515,7 @@ def test_a_slip_in_a_table_is_refused_in_one_line(old, new, said, tmp_path):
     ("old", "new", "sentence"),
     [
         ('listed("milk water juice")', 'listed("Milk")', "the cat drinks the milk"),
-        (
-            "| mouse bird fish ",
-            "| mouse rabbit rabbits ",
-            "the fox eats two rabbits",
-        ),
+        ("| mouse bird fish ", "| mouse rabbit rabbits ", "the fox eats two rabbits"),
         ("deer  ", "goat goats | hay | eats\ndeer  ", "two goats eat hay"),
         ("deer  ", "mouse mice | carrot | eats\ndeer  ", "cats eat this mouse"),
         ('"": "lost', '"chases": "wild", "": "lost', "wild cats chase dogs"),
