@@ -238,6 +238,7 @@ def noun(s):
     animals = [word for word in said if word in ANIMAL]
     things = [word for word in said if word not in ANIMAL]
     often = (0.7 if s.place == "last" else 0.1) if animals and things else bool(things)
+    # An object that only an animal can be tells nothing: all are chased, all watched.
     settled = s.settled if things or not s.place else ()
     role = "" if s.place else "subject"
     for nouns, chance in (things, often), (animals, 1 - often):
@@ -296,7 +297,8 @@ def after_verb(s, said, number):
     if said == "is":
         return State(complement, s.place, numbers=(number,))
     nouns = s.animal.eats if said == "eats" else OBJECTS[said]
-    settled = ("verb → object", *["subject → object"] * (said == "eats"))
+    settled = ("verb → object",)
+    settled += ("subject → object",) if said == "eats" else ()
     back = State(full_stop if s.place else where)  # a third noun is the last
     rule = meal if said in ("eats", "drinks") else noun_phrase
     return State(rule, "last", nouns, settled=settled, back=back, room=2)
